@@ -1,0 +1,26 @@
+"""The common ground of all contract models: frozen, strict about unknown fields, compact on the wire."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+PROTOCOL_VERSION: Final = 1
+"""Raised when a frame changes its meaning. The handshake refuses a peer that speaks another version."""
+
+SECOND_NS: Final = 1_000_000_000
+HOUR_NS: Final = 3_600 * SECOND_NS
+DOLLAR_U: Final = 1_000_000
+
+
+class Frozen(BaseModel):
+    """An immutable value. Equal fields make equal values, so an unchanged panel does not repaint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+class Received(Frozen):
+    """A value read by a newer peer's older sibling: unknown fields are ignored, never fatal (snapshots only)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")

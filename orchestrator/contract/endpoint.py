@@ -1,0 +1,102 @@
+"""What a user asks for: the specification of an endpoint and the changes to one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from orchestrator.contract.base import Frozen
+from orchestrator.contract.limits import (
+    CONCURRENCY,
+    EXECUTION_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    QUEUE_LIMIT,
+    QUEUE_TIMEOUT_S,
+    STARTUP_DEADLINE_S,
+    Environment,
+    Slug,
+)
+
+
+class Visibility(StrEnum):
+    """Who may call: the owner's keys only, or every valid key on this host."""
+
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+class QueueDelay(Frozen):
+    """Add one worker whenever the oldest waiter has waited longer than `seconds` (RunPod's QUEUE_DELAY)."""
+
+    kind: Literal["queue_delay"] = "queue_delay"
+    seconds: float = Field(default=4.0, ge=0.0, le=3_600.0)
+
+
+class RequestCount(Frozen):
+    """Want ceil((queued + running) / value) workers (RunPod's REQUEST_COUNT)."""
+
+    kind: Literal["request_count"] = "request_count"
+    value: int = Field(default=4, ge=1, le=10_000)
+
+
+ScalingPolicy = Annotated[QueueDelay | RequestCount, Field(discriminator="kind")]
+
+
+class EndpointSpec(Frozen):
+    """One dedicated endpoint, written b-m: `baseline` workers always on, `maximum` workers in all."""
+
+    slug: Slug
+    model: str = Field(min_length=1, max_length=64)
+    gpu_type: str = Field(min_length=1, max_length=64)
+    baseline: int = Field(ge=0)
+    maximum: int = Field(ge=1)
+    account: str = Field(default="local", min_length=1, max_length=64)
+    concurrency: int | None = Field(default=None, ge=CONCURRENCY[0], le=CONCURRENCY[1])
+    """Requests one worker takes at a time; None means the model's own figure."""
+    policy: ScalingPolicy = QueueDelay()
+    idle_timeout_s: int = Field(default=10, ge=IDLE_TIMEOUT_S[0], le=IDLE_TIMEOUT_S[1])
+    execution_timeout_s: int = Field(default=600, ge=EXECUTION_TIMEOUT_S[0], le=EXECUTION_TIMEOUT_S[1])
+    queue_timeout_s: int = Field(default=600, ge=QUEUE_TIMEOUT_S[0], le=QUEUE_TIMEOUT_S[1])
+    startup_deadline_s: int = Field(default=900, ge=STARTUP_DEADLINE_S[0], le=STARTUP_DEADLINE_S[1])
+    queue_limit: int = Field(default=1_000, ge=QUEUE_LIMIT[0], le=QUEUE_LIMIT[1])
+    visibility: Visibility = Visibility.PRIVATE
+    env: Environment = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _baseline_within_maximum(self) -> Self:
+        if self.baseline > self.maximum:
+            raise ValueError(
+                f"baseline: {self.baseline} is more than maximum {self.maximum}; maximum counts ALL workers, "
+                "baseline included"
+            )
+        return self
+
+    @property
+    def setup(self) -> str:
+        """The setup in the field's notation, such as `2-5`."""
+        return f"{self.baseline}-{self.maximum}"
+
+
+class EndpointChanges(Frozen):
+    """The fields of an update; None leaves a field as it is. Slug and account never change."""
+
+    model: str | None = None
+    gpu_type: str | None = None
+    baseline: int | None = None
+    maximum: int | None = None
+    concurrency: int | None = None
+    policy: ScalingPolicy | None = None
+    idle_timeout_s: int | None = None
+    execution_timeout_s: int | None = None
+    queue_timeout_s: int | None = None
+    startup_deadline_s: int | None = None
+    queue_limit: int | None = None
+    visibility: Visibility | None = None
+    env: Environment | None = None
+
+    def apply(self, spec: EndpointSpec) -> EndpointSpec:
+        """`spec` with these changes, validated as a whole. Raises pydantic.ValidationError, naming the field."""
+        changed = {name: value for name, value in self if value is not None}
+        return EndpointSpec.model_validate({**dict(spec), **changed})

@@ -1,0 +1,90 @@
+"""Frames on the Unix socket: one JSON object a line, UTF-8, at most FRAME_BYTES_MAX bytes.
+
+The server speaks first (`Hello`); the client answers with its own `Hello`, then sends requests. `Subscribe` turns on
+the feed: a full `Snapshot` at once, then newest-wins (a slow reader skips frames, it never delays the orchestrator).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, TypeAdapter
+
+from orchestrator.contract.base import Frozen, Received
+from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.query import Bill, Logs, Query, Quote, Unanswered, Verification
+from orchestrator.contract.snapshot import Snapshot
+
+FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class Hello(Received):
+    """Handshake. A peer with another `protocol` gets an `Error` with code `version` and is closed."""
+
+    kind: Literal["hello"] = "hello"
+    protocol: int
+    version: str
+    pid: int
+    instance: str = ""
+
+
+class Subscribe(Frozen):
+    kind: Literal["subscribe"] = "subscribe"
+    per_second: float = Field(default=4.0, gt=0.0, le=20.0)
+
+
+class Send(Frozen):
+    """A command; the answer is `Sent` with the same tag."""
+
+    kind: Literal["send"] = "send"
+    tag: int
+    command: Command
+
+
+class Ask(Frozen):
+    kind: Literal["ask"] = "ask"
+    tag: int
+    query: Query
+
+
+ClientFrame = Annotated[Hello | Subscribe | Send | Ask, Field(discriminator="kind")]
+
+
+class Feed(Received):
+    kind: Literal["feed"] = "feed"
+    snapshot: Snapshot
+
+
+class Sent(Received):
+    kind: Literal["sent"] = "sent"
+    tag: int
+    outcome: Outcome
+
+
+class SnapshotAnswer(Received):
+    kind: Literal["snapshot_answer"] = "snapshot_answer"
+    snapshot: Snapshot
+
+
+Answer = Annotated[SnapshotAnswer | Quote | Logs | Bill | Verification | Unanswered, Field(discriminator="kind")]
+
+
+class Answered(Received):
+    kind: Literal["answered"] = "answered"
+    tag: int
+    answer: Answer
+
+
+class Error(Received):
+    """The connection is closed after it, except with a tag: then only that request failed."""
+
+    kind: Literal["error"] = "error"
+    code: Literal["version", "frame", "peer", "internal"]
+    message: str
+    tag: int | None = None
+
+
+ServerFrame = Annotated[Hello | Feed | Sent | Answered | Error, Field(discriminator="kind")]
+
+CLIENT_FRAMES: Final[TypeAdapter[ClientFrame]] = TypeAdapter(ClientFrame)
+SERVER_FRAMES: Final[TypeAdapter[ServerFrame]] = TypeAdapter(ServerFrame)

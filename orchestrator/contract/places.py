@@ -1,0 +1,77 @@
+"""Where files live. platformdirs decides; GPUDECK_HOME moves all of them below one directory.
+
+Both processes must agree on these paths before they can speak, so they are part of the contract.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+
+HOME_VARIABLE = "GPUDECK_HOME"
+SOCKET_PATH_BYTES_MAX = 100
+"""sun_path holds 108 bytes; the margin is for the name of a temporary file beside the socket."""
+
+
+class Places(NamedTuple):
+    """Absolute directories, none of them created here."""
+
+    config: Path
+    data: Path
+    state: Path
+    runtime: Path
+
+    @property
+    def settings_file(self) -> Path:
+        return self.config / "config.toml"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.config / "models"
+
+    @property
+    def prices_dir(self) -> Path:
+        return self.config / "prices"
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.data / "ledger.db"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.data / "orchestrator.lock"
+
+    @property
+    def workers_dir(self) -> Path:
+        """Records and logs of the process engine's workers."""
+        return self.state / "workers"
+
+    @property
+    def log_file(self) -> Path:
+        return self.state / "orchestrator.log"
+
+    @property
+    def socket_file(self) -> Path:
+        return self.runtime / "control.sock"
+
+
+def places(environ: Mapping[str, str] = os.environ) -> Places:
+    """The directories for this user. Raises ValueError when the socket's path would be too long for the kernel."""
+    home = environ.get(HOME_VARIABLE)
+    if home:
+        root = Path(home).expanduser().absolute()
+        found = Places(root / "config", root / "data", root / "state", root / "run")
+    else:
+        dirs = platformdirs.PlatformDirs("gpudeck", appauthor=False)
+        found = Places(dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, dirs.user_runtime_path)
+    length = len(os.fsencode(found.socket_file))
+    if length > SOCKET_PATH_BYTES_MAX:
+        raise ValueError(
+            f"{HOME_VARIABLE}: the socket path {found.socket_file} has {length} bytes, the kernel allows "
+            f"{SOCKET_PATH_BYTES_MAX}; choose a shorter directory"
+        )
+    return found

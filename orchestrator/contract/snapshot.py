@@ -1,0 +1,279 @@
+"""The whole visible state of the orchestrator at one instant: views for readers, never internals."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from orchestrator.contract.base import Received
+from orchestrator.contract.endpoint import EndpointSpec
+
+
+class WorkerState(StrEnum):
+    """Life of one worker; core/worker.py holds the table of its transitions."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class EndpointState(StrEnum):
+    """Life of one endpoint; core/endpoint.py says how each is reached and left."""
+
+    STARTING = "starting"  # enabled, fewer ready workers than the baseline
+    SERVING = "serving"  # enabled, baseline met (with baseline 0: able to start on demand)
+    BACKOFF = "backoff"  # enabled, start attempts are failing, the next one is scheduled
+    FAILED = "failed"  # gave up; `problem` says why, enable tries again
+    DRAINING = "draining"  # disabled or deleted or suspended, workers still finishing
+    DISABLED = "disabled"
+    SUSPENDED = "suspended"  # stopped because credit fell below the floor
+
+
+class Tier(StrEnum):
+    """At any second min(running, baseline) workers bill at BASELINE, the rest at AUTOSCALE."""
+
+    BASELINE = "baseline"
+    AUTOSCALE = "autoscale"
+
+
+class EngineKind(StrEnum):
+    DOCKER = "docker"
+    PROCESS = "process"
+    VIRTUAL = "virtual"
+
+
+class EngineView(Received):
+    kind: EngineKind
+    ok: bool
+    detail: str
+    """Version and address when ok, else what is wrong and what to do about it."""
+
+
+class GpuProcessView(Received):
+    pid: int
+    name: str | None = None
+    memory_bytes: int | None = None
+    worker_id: str | None = None
+    """The worker that holds it; None marks a foreign process."""
+
+
+class GpuView(Received):
+    """One GPU. A measurement the hardware or driver does not support is None, never 0."""
+
+    uuid: str
+    index: int
+    type: str
+    name: str
+    simulated: bool
+    state: Literal["ok", "lost", "stale"] = "ok"
+    memory_total_bytes: int | None = None
+    memory_used_bytes: int | None = None
+    utilisation_percent: int | None = None
+    power_mw: int | None = None
+    power_limit_mw: int | None = None
+    temperature_c: int | None = None
+    processes: tuple[GpuProcessView, ...] = ()
+    worker_id: str | None = None
+    endpoint: str | None = None
+
+
+class ColdStartView(Received):
+    """Phases of a start, each counted from the intent (the row written before the engine was asked)."""
+
+    created_ms: int | None = None
+    started_ms: int | None = None
+    healthy_ms: int | None = None
+    first_byte_ms: int | None = None
+
+
+class WorkerView(Received):
+    id: str
+    label: str
+    """Short name within the endpoint, such as `w2`."""
+    endpoint: str
+    state: WorkerState
+    tier: Tier | None
+    gpu_uuid: str | None
+    engine_ref: str | None
+    """Container id or process id, as the engine names it."""
+    address: str | None
+    running: int
+    """Requests in flight."""
+    served: int
+    intent_ns: int
+    ready_ns: int | None
+    idle_since_ns: int | None
+    cold_start: ColdStartView
+    cost_u: int
+    reason: str | None = None
+    """Why it is draining, stopping or failed."""
+    surge: bool = False
+
+
+class TrafficView(Received):
+    """Requests of one endpoint. Rates and percentiles cover the last 60 s; series hold one value a second, oldest
+    first, and their last bucket is the last complete second."""
+
+    rpm: int = 0
+    p50_ms: int | None = None
+    p95_ms: int | None = None
+    p99_ms: int | None = None
+    queue_p95_ms: int | None = None
+    served_total: int = 0
+    failed_total: int = 0
+    queued: int = 0
+    running: int = 0
+    oldest_wait_ms: int = 0
+    requests_series: tuple[int, ...] = ()
+    failures_series: tuple[int, ...] = ()
+    p95_series_ms: tuple[int, ...] = ()
+    queued_series: tuple[int, ...] = ()
+
+
+class LaneSample(Received):
+    """Workers of an endpoint by state at one second, for the lane chart."""
+
+    at_ns: int
+    starting: int
+    idle: int
+    busy: int
+    draining: int
+    autoscaled: int
+
+
+class CostView(Received):
+    per_hour_u: int = 0
+    """Sum of the rates of the workers billed now."""
+    today_u: int = 0
+    total_u: int = 0
+    worst_case_per_hour_u: int = 0
+    absorbed_u: int = 0
+    """Time the platform did not charge: failed starts, its own absence."""
+
+
+class DecisionView(Received):
+    at_ns: int
+    desired: int
+    why: str
+
+
+class ProblemView(Received):
+    code: str
+    message: str
+    log: tuple[str, ...] = ()
+    retry_at_ns: int | None = None
+
+
+class EndpointView(Received):
+    spec: EndpointSpec
+    state: EndpointState
+    generation: int
+    concurrency: int
+    url: str
+    workers: tuple[WorkerView, ...]
+    traffic: TrafficView
+    cost: CostView
+    lanes: tuple[LaneSample, ...] = ()
+    decision: DecisionView | None = None
+    problem: ProblemView | None = None
+
+
+class RunwayView(Received):
+    """Hours of credit above the $10 floor at three burns; None when that burn is zero."""
+
+    baseline_h: float | None = None
+    current_h: float | None = None
+    worst_case_h: float | None = None
+
+
+class AccountView(Received):
+    name: str
+    balance_u: int
+    """Live: posted balance less what has accrued since the last posting."""
+    per_hour_u: int
+    today_u: int
+    month_u: int
+    warning_at_u: int
+    """Balance at which the 10 h warning fires, at the current burn."""
+    floor_u: int
+    warned: bool
+    suspended: bool
+    runway: RunwayView
+
+
+class KeyView(Received):
+    id: str
+    account: str
+    name: str
+    created_ns: int
+    expires_ns: int | None = None
+    revoked_ns: int | None = None
+    last_used_ns: int | None = None
+
+
+class ModelView(Received):
+    name: str
+    title: str
+    summary: str
+    kind: Literal["image", "text", "echo", "service"]
+    concurrency: int
+    engines: tuple[EngineKind, ...]
+    memory_bytes: int | None = None
+    docs: str = ""
+
+
+class PriceView(Received):
+    gpu_type: str
+    baseline_uh: int
+    autoscale_uh: int
+
+
+class CapacityView(Received):
+    """GPUs of one type: how many exist, are promised to baselines, and are held by workers now."""
+
+    gpu_type: str
+    total: int
+    reserved: int
+    in_use: int
+
+
+class EventView(Received):
+    seq: int
+    at_ns: int
+    level: Literal["info", "good", "warning", "error"]
+    text: str
+    endpoint: str | None = None
+    worker: str | None = None
+
+
+class Snapshot(Received):
+    """The first frame of a feed and every later one are whole: there are no deltas to lose."""
+
+    seq: int
+    taken_at_ns: int
+    started_at_ns: int
+    instance: str
+    pid: int
+    version: str
+    home: str
+    gateway_url: str
+    engine: EngineView
+    simulated_gpus: bool
+    price_book: str
+    gpus: tuple[GpuView, ...]
+    capacity: tuple[CapacityView, ...]
+    endpoints: tuple[EndpointView, ...]
+    accounts: tuple[AccountView, ...]
+    keys: tuple[KeyView, ...]
+    models: tuple[ModelView, ...]
+    prices: tuple[PriceView, ...]
+    events: tuple[EventView, ...]
+    """Newest last."""
+    balance_series_u: tuple[int, ...] = ()
+    """Balance of the first account, one value every five seconds, oldest first."""
+    ledger_ok: bool = True
+    ledger_problem: str | None = None
+    stopping: bool = False
