@@ -6,6 +6,7 @@ Both processes must agree on these paths before they can speak, so they are part
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,11 @@ def places(environ: Mapping[str, str] = os.environ) -> Places:
         found = Places(root / "config", root / "data", root / "state", root / "run")
     else:
         dirs = platformdirs.PlatformDirs("gpudeck", appauthor=False)
-        found = Places(dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, dirs.user_runtime_path)
+        with warnings.catch_warnings():
+            # Without XDG_RUNTIME_DIR (containers, su) platformdirs falls back to /tmp/runtime-UID and warns on stderr,
+            # in every command anew. The fallback is right: the socket's directory is made 0700 whatever its parent.
+            warnings.simplefilter("ignore")
+            found = Places(dirs.user_config_path, dirs.user_data_path, dirs.user_state_path, dirs.user_runtime_path)
     length = len(os.fsencode(found.socket_file))
     if length > SOCKET_PATH_BYTES_MAX:
         raise ValueError(

@@ -156,9 +156,16 @@ class Lane:
             self._nudge()
 
     def suspect(self, slot: Slot) -> None:
-        """Take `slot` out of turn until `set_ring` names it again as healthy."""
+        """Take `slot` out of turn until a health probe clears it (`trust`)."""
         slot.suspect = True
         self._nudge()
+
+    def trust(self, worker_id: str) -> None:
+        """The worker answered its probe: it takes its turn again."""
+        slot = self.slots.get(worker_id)
+        if slot is not None and slot.suspect:
+            slot.suspect = False
+            self._bind()
 
     def demand_recycle(self, slot: Slot) -> None:
         """Ask the controller to drain and replace `slot`."""

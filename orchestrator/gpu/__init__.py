@@ -1,0 +1,1 @@
+"""GPUs of this host: measured through NVML, or declared by the user and marked as simulated."""

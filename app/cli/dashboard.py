@@ -1,0 +1,32 @@
+"""The dashboard, opened by `gpudeck` on a terminal."""
+
+from __future__ import annotations
+
+from app.cli.lifecycle import shut_down
+from app.cli.output import say
+from app.cli.session import complete, here
+from app.spawn import attach, ensure_orchestrator
+
+
+def open_dashboard() -> None:
+    """Attach to the orchestrator or start one, run the TUI, and do what its quit dialog decided."""
+    complete(_dashboard)
+
+
+async def _dashboard() -> None:
+    from app.app import GpudeckApp
+
+    places = here()
+    client = await attach(places)
+    if client is None:
+        say("starting the orchestrator …")
+        client = await ensure_orchestrator(places)
+    try:
+        decision = await GpudeckApp(client).run_async()
+        if decision == "drain":
+            say("draining …")
+            await shut_down(client, "drain", timeout_s=600)
+        elif decision == "leave":
+            say("gpudeck keeps running: `gpudeck` opens the dashboard again, `gpudeck down` stops it")
+    finally:
+        await client.aclose()

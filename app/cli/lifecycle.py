@@ -1,0 +1,169 @@
+"""Starting and stopping the orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Literal
+
+import click
+
+from app.cli.exits import CliError, Exit
+from app.cli.options import Settings
+from app.cli.output import print_fields, print_json, say
+from app.cli.session import Session, complete, here
+from app.client import Gone, NotRunning, SocketClient, command_id
+from app.format import rate_per_hour
+from app.spawn import attach, ensure_orchestrator
+from orchestrator.contract.command import Refused, Shutdown
+from orchestrator.contract.snapshot import Snapshot, WorkerState
+
+POLL_S: Final = 0.05
+
+
+def start(settings: Settings, *, engine: str, gpus: str | None, port: int | None, timeout_s: float) -> None:
+    """`gpudeck up`."""
+
+    async def work() -> tuple[Snapshot, bool]:
+        places = here()
+        client = await attach(places)
+        started = client is None
+        if client is None:
+            say(f"starting the orchestrator (engine {engine}) …")
+            client = await ensure_orchestrator(places, engine=engine, gpus=gpus, port=port, timeout_s=timeout_s)
+        try:
+            return await Session(client).snapshot(), started
+        finally:
+            await client.aclose()
+
+    state, started = complete(work)
+    if not started and (engine != "auto" or gpus or port):
+        say("gpudeck was already running: --engine, --gpus and --port had no effect (stop it with `gpudeck down`)")
+    if settings.json:
+        print_json(
+            {
+                "started": started,
+                "pid": state.pid,
+                "gateway_url": state.gateway_url,
+                "engine": state.engine,
+                "simulated_gpus": state.simulated_gpus,
+                "capacity": list(state.capacity),
+                "home": state.home,
+            }
+        )
+        return
+    print_fields(
+        {
+            "state": "started" if started else "already running",
+            "pid": str(state.pid),
+            "gateway": state.gateway_url,
+            "engine": engine_text(state),
+            "gpus": gpus_text(state),
+        }
+    )
+
+
+def stop(settings: Settings, *, mode: Literal["leave", "drain"], timeout_s: float) -> None:
+    """`gpudeck down`. Doing it when nothing runs is a success."""
+
+    async def work() -> bool:
+        client = await attach(here())
+        if client is None:
+            return False
+        try:
+            await _confirm(settings, client, mode)
+            await shut_down(client, mode, timeout_s)
+        finally:
+            await client.aclose()
+        return True
+
+    stopped = complete(work)
+    if settings.json:
+        print_json({"stopped": stopped, "mode": mode if stopped else None})
+    elif stopped:
+        say("gpudeck is stopped" + ("; its workers run on and are billed" if mode == "leave" else ""))
+    else:
+        say("gpudeck is not running: nothing to stop")
+
+
+async def _confirm(settings: Settings, client: SocketClient, mode: str) -> None:
+    state = await Session(client).snapshot()
+    live = live_workers(state)
+    if not live or settings.yes or not sys.stdin.isatty():
+        return
+    burn = rate_per_hour(sum(account.per_hour_u for account in state.accounts))
+    question = f"leave {live} worker(s) running at {burn}?" if mode == "leave" else f"drain and stop {live} worker(s)?"
+    if not click.confirm(question, default=True, err=True):
+        raise CliError("nothing was stopped", Exit.FAILURE)
+
+
+async def shut_down(
+    client: SocketClient, mode: Literal["leave", "drain"], timeout_s: float, quiet: bool = False
+) -> None:
+    """Send Shutdown and wait until the process has ended. Raises CliError 5 when it takes longer than `timeout_s`."""
+    pid = (await client.hello()).pid
+    try:
+        outcome = await client.send(Shutdown(id=command_id(), mode=mode))
+    except (Gone, NotRunning):
+        pass  # it ended before its answer was on the way, which is what was asked for
+    else:
+        if isinstance(outcome, Refused):
+            raise CliError(outcome.message, Exit.REFUSED)
+    try:
+        async with asyncio.timeout(timeout_s):
+            with suppress(ConnectionError):
+                await _watch_end(client, quiet)
+            await _ended(pid)
+    except TimeoutError:
+        raise CliError(
+            f"the orchestrator (pid {pid}) is still stopping after {timeout_s:g} s; it goes on by itself", Exit.TIMEOUT
+        ) from None
+
+
+async def _watch_end(client: SocketClient, quiet: bool) -> None:
+    """Follow the state until the feed ends, saying whenever the number of workers changes."""
+    shown = -1
+    async for state in client.snapshots():
+        live = live_workers(state)
+        if live != shown and live and not quiet:
+            running = sum(view.traffic.running for view in state.endpoints)
+            say(f"stopping: {live} worker(s), {running} request(s) in flight")
+        shown = live
+
+
+async def _ended(pid: int) -> None:
+    """Until no process `pid` runs. One that ended but was not yet collected by its parent counts as ended."""
+    while True:
+        if not running(pid):
+            return
+        await asyncio.sleep(POLL_S)
+
+
+def running(pid: int) -> bool:
+    """Whether the process `pid` exists and has not ended."""
+    try:
+        # The state follows the name, which stands in parentheses and may itself contain anything.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return False
+    return state not in ("Z", "X")
+
+
+def live_workers(state: Snapshot) -> int:
+    """Workers that exist in the engine."""
+    ended = (WorkerState.STOPPED, WorkerState.FAILED)
+    return sum(worker.state not in ended for view in state.endpoints for worker in view.workers)
+
+
+def engine_text(state: Snapshot) -> str:
+    """Kind and detail of the engine."""
+    mark = "" if state.engine.ok else "problem: "
+    return f"{state.engine.kind} ({mark}{state.engine.detail})"
+
+
+def gpus_text(state: Snapshot) -> str:
+    """Such as `2 × L40 (SIMULATED)`."""
+    types = ", ".join(f"{each.total} × {each.gpu_type}" for each in state.capacity) or "none"
+    return f"{types} (SIMULATED)" if state.simulated_gpus else types

@@ -1,0 +1,109 @@
+"""Options that every command takes, and the group that loads its commands on use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import click
+
+Format = Literal["table", "json"]
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """What the common options of one invocation add up to; the innermost one given wins."""
+
+    output: Format = "table"
+    yes: bool = False
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+
+def settings() -> Settings:
+    """The settings of the running command."""
+    return click.get_current_context().ensure_object(Settings)
+
+
+def _set_output(context: click.Context, _: click.Parameter, value: Format | None) -> None:
+    if value is not None:
+        context.ensure_object(Settings).output = value
+
+
+def _set_yes(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Settings).yes = True
+
+
+def _set_color(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.color = False
+
+
+def common(command: Callback) -> Callback:
+    """Add `-o/--output`, `--no-color` and `--yes`. They may stand before or after the command's name."""
+    options = (
+        click.option(
+            "-o", "--output", type=click.Choice(["table", "json"]), callback=_set_output, expose_value=False,
+            help="Format of the data on stdout.",
+        ),
+        click.option("--no-color", is_flag=True, callback=_set_color, expose_value=False, help="No colours."),
+        click.option("-y", "--yes", is_flag=True, callback=_set_yes, expose_value=False, help="Do not ask."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+class Lazy(NamedTuple):
+    """Where a command is declared (`module:attribute`) and its line in the list of commands."""
+
+    target: str
+    summary: str
+
+
+class LazyGroup(click.Group):
+    """A group whose list of commands is known without importing them."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self.lazy.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self.lazy.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.lazy, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "`gpudeck --help` lists the commands"
+            raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx) from error
+
+
+def complete_slug(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Slugs of the running orchestrator's endpoints; none when it does not answer at once."""
+    from app.cli.completion import slugs
+
+    return [slug for slug in slugs() if slug.startswith(incomplete)]

@@ -1,0 +1,144 @@
+"""`doctor`, `config show` and `version`: what the orchestrator's own program reports, without starting it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from app.cli.exits import CliError, Exit
+from app.cli.options import Settings
+from app.cli.output import Column, print_fields, print_json, print_table, say
+from app.cli.session import complete, here
+from app.client import program_version
+from app.format import plain
+from app.spawn import attach
+from orchestrator.contract.base import PROTOCOL_VERSION
+
+REPORT_S: Final = 60.0
+
+
+def show_doctor(settings: Settings) -> None:
+    """Raises CliError with the report's own exit status when a check failed."""
+    _report(settings, "doctor")
+
+
+def show_config(settings: Settings) -> None:
+    """Raises CliError 78 when the settings file is wrong."""
+    _report(settings, "config")
+
+
+def show_version(settings: Settings) -> None:
+    """This program, Python, and the orchestrator when one runs."""
+
+    async def running() -> dict[str, object] | None:
+        client = await attach(here())
+        if client is None:
+            return None
+        try:
+            hello = await client.hello()
+        finally:
+            await client.aclose()
+        return {"version": hello.version, "pid": hello.pid, "protocol": hello.protocol}
+
+    try:
+        orchestrator = complete(running)
+    except CliError as error:
+        say(f"orchestrator: {error.message}")
+        orchestrator = None
+    if settings.json:
+        print_json(
+            {
+                "gpudeck": program_version(),
+                "protocol": PROTOCOL_VERSION,
+                "python": platform.python_version(),
+                "orchestrator": orchestrator,
+            }
+        )
+        return
+    there = f"{orchestrator['version']} (pid {orchestrator['pid']})" if orchestrator else "not running"
+    print_fields({"gpudeck": program_version(), "python": platform.python_version(), "orchestrator": there})
+
+
+def _report(settings: Settings, name: str) -> None:
+    here()  # an unusable GPUDECK_HOME is reported in our words, not in those of a traceback
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", name, "-o", "json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=REPORT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CliError(f"`orchestrator {name}` took longer than {REPORT_S:g} s", Exit.TIMEOUT) from error
+    for line in done.stderr.decode(errors="replace").splitlines():
+        say(plain(line))
+    try:
+        document = json.loads(done.stdout)
+    except ValueError as error:
+        code = Exit.CONFIGURATION if done.returncode == Exit.CONFIGURATION else Exit.FAILURE
+        raise CliError(f"`orchestrator {name}` ended with status {done.returncode} and no report", code) from error
+    if settings.json:
+        print_json(document)
+    else:
+        print_document(document)
+    if done.returncode:
+        code = Exit.CONFIGURATION if done.returncode == Exit.CONFIGURATION else Exit.FAILURE
+        raise CliError("a check failed" if name == "doctor" else "the settings are not usable", code)
+
+
+def print_document(document: Any) -> None:
+    """A JSON document for people: lists of objects as tables, everything else as dotted names and values."""
+    if isinstance(document, list):
+        _print_list(document)
+    elif isinstance(document, Mapping):
+        tables = {name: value for name, value in document.items() if is_table(value)}
+        flat = flatten({name: value for name, value in document.items() if name not in tables})
+        print_fields(flat)
+        for name, value in tables.items():
+            print_fields({"": ""} if flat else {})
+            if len(tables) > 1:
+                print_fields({name: ""})
+            _print_list(value)
+    else:
+        print_fields({"": scalar(document)})
+
+
+def is_table(value: object) -> bool:
+    """Whether `value` is a list of objects."""
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted names and their values, in the document's order."""
+    pairs: list[tuple[str, str]] = []
+    for name, value in document.items():
+        if isinstance(value, Mapping) and value:
+            pairs.extend(flatten(value, f"{prefix}{name}."))
+        else:
+            pairs.append((f"{prefix}{name}", scalar(value)))
+    return pairs
+
+
+def scalar(value: object) -> str:
+    """One JSON value in a word or two."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(scalar(entry) for entry in value) or "–"
+    return json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _print_list(rows: Sequence[Any]) -> None:
+    if not is_table(list(rows)):
+        print_fields([("", scalar(row)) for row in rows])
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [Column(name.upper().replace("_", " "), state=True) for name in names]
+    print_table(columns, [[scalar(row.get(name)) for name in names] for row in rows])

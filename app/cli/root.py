@@ -1,0 +1,90 @@
+"""`gpudeck`: the root command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final, NoReturn
+
+import click
+
+from app.cli.exits import CliError, Exit
+from app.cli.options import Lazy, LazyGroup, common
+
+COMMANDS: Final = {
+    "demo": Lazy("app.cli.commands.demo:demo", "A tour with real requests, on a private orchestrator."),
+    "up": Lazy("app.cli.commands.daemon:up", "Start the orchestrator in the background."),
+    "down": Lazy("app.cli.commands.daemon:down", "Stop the orchestrator."),
+    "status": Lazy("app.cli.commands.look:status", "Endpoints, GPUs and money at a glance."),
+    "ps": Lazy("app.cli.commands.look:ps", "The workers of every endpoint."),
+    "endpoint": Lazy("app.cli.commands.endpoint:endpoint", "Create, change and list endpoints."),
+    "call": Lazy("app.cli.commands.request:call", "Send one request to an endpoint."),
+    "key": Lazy("app.cli.commands.money:key", "API keys."),
+    "account": Lazy("app.cli.commands.money:account", "Accounts and their credit."),
+    "bill": Lazy("app.cli.commands.money:bill", "What was charged, by endpoint and tier."),
+    "ledger": Lazy("app.cli.commands.money:ledger", "Check the ledger."),
+    "logs": Lazy("app.cli.commands.look:logs", "Log lines of an endpoint's workers."),
+    "models": Lazy("app.cli.commands.look:models", "The model catalogue."),
+    "gpus": Lazy("app.cli.commands.look:gpus", "The GPUs of this host and who uses them."),
+    "doctor": Lazy("app.cli.commands.daemon:doctor", "Check what this host offers."),
+    "config": Lazy("app.cli.commands.daemon:config", "The settings in force."),
+    "version": Lazy("app.cli.commands.daemon:version", "Versions of this program and of what runs."),
+    "completion": Lazy("app.cli.commands.daemon:completion", "Shell completion for bash, zsh or fish."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+@common
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Dedicated GPU endpoints on this machine.
+
+    Without a command it opens the dashboard, starting the orchestrator when
+    none runs. Data goes to stdout, everything else to stderr.
+
+    \b
+    Examples:
+      gpudeck                                    open the dashboard
+      gpudeck demo                               a tour, nothing to set up
+      gpudeck up --gpus L40:2                    start with declared GPUs
+      gpudeck endpoint create sketch --model sketch --gpu L40 --workers 1-2
+      gpudeck call sketch --image cat.jpg --out cat.png
+
+    \b
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused (credit,
+    GPU, limit, state), 5 timeout, 69 not running, 75 locked by another
+    orchestrator, 78 configuration, 130 interrupted.
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+    if context.invoked_subcommand is not None:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CliError(
+            "the dashboard needs a terminal", Exit.USAGE, "In a script use `gpudeck status`, or -o json for data."
+        )
+    from app.cli.dashboard import open_dashboard
+
+    open_dashboard()
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        code = cli.main(prog_name="gpudeck", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("gpudeck: interrupted", err=True)
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has gone. Python flushes stdout once more at exit, which would fail again, loudly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.FAILURE
+    sys.exit(int(code) if isinstance(code, int) else 0)

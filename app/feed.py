@@ -1,0 +1,35 @@
+"""Following the orchestrator's feed for ever: reconnecting is the feed's business, nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from textual.message import Message
+
+from app.messages import FeedLost, SnapshotArrived
+from orchestrator.contract.client import OrchestratorClient
+
+RETRY_FIRST_S: Final = 0.5
+RETRY_MAX_S: Final = 8.0
+
+
+async def follow(
+    client: OrchestratorClient, post: Callable[[Message], object], pause: Callable[[float], Awaitable[object]]
+) -> None:
+    """Post `SnapshotArrived` for each frame and `FeedLost` for each break, waiting longer between failed attempts.
+
+    Runs until cancelled. `pause` is given seconds; it is asyncio.sleep outside tests.
+    """
+    delay_s = RETRY_FIRST_S
+    while True:
+        try:
+            async for snapshot in client.snapshots():
+                delay_s = RETRY_FIRST_S
+                post(SnapshotArrived(snapshot))
+            reason = "the orchestrator closed the feed"
+        except ConnectionError as error:
+            reason = str(error) or "no connection to the orchestrator"
+        post(FeedLost(reason, delay_s))
+        await pause(delay_s)
+        delay_s = min(delay_s * 2, RETRY_MAX_S)

@@ -1,0 +1,110 @@
+"""Small charts from block characters. Pure; every function says how many cells and rows it fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from app.present.text import Line, Span, Tone, line
+
+EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
+
+
+def resample(series: Sequence[int], columns: int) -> list[int]:
+    """The newest values in `columns` buckets, each the largest value it covers; newest last. Shorter series stay as
+    they are, so the result may have fewer than `columns` values."""
+    if columns <= 0:
+        return []
+    if len(series) <= columns:
+        return list(series)
+    edges = [index * len(series) // columns for index in range(columns + 1)]
+    return [max(series[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def area(
+    series: Sequence[int], columns: int, rows: int = 1, *, tone: Tone = Tone.ACCENT, top: int | None = None, low: int = 0
+) -> list[Line]:
+    """An area chart of `columns` x `rows` cells, newest at the right edge, from `low` to `top` (None: the maximum).
+
+    A value above zero shows at least one eighth; zero shows as a faint floor, and no value as nothing.
+    """
+    values = resample(series, columns)
+    ceiling = max(top if top is not None else max(values, default=0), low + 1)
+    levels = [_level(value, low, ceiling, rows) for value in values]
+    lead = columns - len(values)
+    drawn: list[Line] = []
+    for row in range(rows - 1, -1, -1):
+        spans = [Span(" " * lead)]
+        for level in levels:
+            eighths = min(max(level - row * 8, 0), 8)
+            if level == 0 and row == 0:
+                spans.append(Span("▁", Tone.TRACK))
+            else:
+                spans.append(Span(EIGHTHS[eighths], tone))
+        drawn.append(merge(line(*spans)))
+    return drawn
+
+
+def _level(value: int, low: int, ceiling: int, rows: int) -> int:
+    if value <= low:
+        return 0
+    return max(1, min(round((value - low) * rows * 8 / (ceiling - low)), rows * 8))
+
+
+def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None = None) -> Line:
+    """A thin bar of `columns` cells: filled to `fraction` (0 to 1), a notch at `mark`. None draws an empty track."""
+    share = min(max(fraction or 0.0, 0.0), 1.0)
+    halves = round(share * columns * 2)
+    if fraction and halves == 0:
+        halves = 1
+    full, half = divmod(halves, 2)
+    notch = None if mark is None else min(int(mark * columns), columns - 1)
+    spans = []
+    for column in range(columns):
+        filled = column < full or (column == full and half == 1)
+        if column == notch:
+            spans.append(Span("┃", Tone.STRONG if filled else Tone.MUTED))
+        elif column < full:
+            spans.append(Span("━", tone))
+        elif filled:
+            spans.append(Span("╸", tone))
+        else:
+            spans.append(Span("━", Tone.TRACK))
+    return merge(tuple(spans))
+
+
+def stack(columns: Sequence[Sequence[Tone]], room: int, rows: int) -> list[Line]:
+    """Half-block lanes: each column is the tones of its units from the bottom up, two units to a cell.
+
+    `columns` are the newest last; they end at the right edge of `room` cells. A cell's lower half takes the even unit.
+    """
+    shown = columns[-room:] if room > 0 else []
+    lead = room - len(shown)
+    drawn: list[Line] = []
+    for row in range(rows - 1, -1, -1):
+        spans = [Span(" " * lead)] if lead else []
+        for column in shown:
+            below = column[row * 2] if row * 2 < len(column) else None
+            above = column[row * 2 + 1] if row * 2 + 1 < len(column) else None
+            spans.append(_cell(below, above, floor=row == 0))
+        drawn.append(merge(tuple(spans)))
+    return drawn
+
+
+def _cell(below: Tone | None, above: Tone | None, *, floor: bool) -> Span:
+    if below is None:
+        return Span("▁", Tone.TRACK) if floor else Span(" ")
+    if above is None:
+        return Span("▄", below)
+    return Span("█", below) if above is below else Span("▄", below, above)
+
+
+def merge(spans: Line) -> Line:
+    """Neighbouring spans of one tone as one: a tenth of the pieces to draw."""
+    merged: list[Span] = []
+    for span in spans:
+        if merged and merged[-1].tone is span.tone and merged[-1].ground is span.ground:
+            merged[-1] = Span(merged[-1].text + span.text, span.tone, span.ground)
+        elif span.text:
+            merged.append(span)
+    return tuple(merged)

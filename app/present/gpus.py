@@ -1,0 +1,118 @@
+"""The GPU strip, in nvitop's words: MEM, UTL, power of limit, temperature, and who holds the card."""
+
+from __future__ import annotations
+
+from app.format import ABSENT, clip, fit, memory_pair, percent, plain, power, temperature
+from app.present.chart import meter
+from app.present.lanes import Density
+from app.present.text import Line, Span, Tone, clip_line, line, pad
+from orchestrator.contract.snapshot import EndpointView, GpuView, Snapshot
+
+NO_GPUS = "No GPUs found. Declare some to try things out: gpudeck --gpus L40:4"
+
+
+def title(snapshot: Snapshot) -> str:
+    """Held and free cards, and that they are not real where they are not."""
+    held = sum(gpu.worker_id is not None for gpu in snapshot.gpus)
+    text = f"{held} of {len(snapshot.gpus)} held" if snapshot.gpus else "none"
+    return f"{text} · SIMULATED" if snapshot.simulated_gpus else text
+
+
+def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: int, density: Density) -> list[Line]:
+    """A line for each GPU; when compact, two GPUs to a line."""
+    labels = {worker.id: worker.label for endpoint in endpoints for worker in endpoint.workers}
+    if density is Density.COMPACT:
+        half = (room - 3) // 2
+        cells = [_small(gpu, labels, half) for gpu in gpus]
+        pairs = [(cells[i], cells[i + 1] if i + 1 < len(cells) else ()) for i in range(0, len(cells), 2)]
+        return [line(pad(left, half), Span(" │ ", Tone.FAINT), right) for left, right in pairs]
+    return [_wide(gpu, labels, room) for gpu in gpus]
+
+
+def holder(gpu: GpuView, labels: dict[str, str]) -> Line:
+    """`sketch·w1`, the foreign processes, `free`, or what is wrong with the card."""
+    if gpu.state == "lost":
+        return line(Span("✖ lost", Tone.FAILED))
+    parts: list[Span] = []
+    if gpu.endpoint is not None:
+        worker = labels.get(gpu.worker_id or "", "")
+        parts.append(Span(gpu.endpoint, Tone.PLAIN))
+        parts.append(Span(f"·{worker}" if worker else "", Tone.MUTED))
+    foreign = [process for process in gpu.processes if process.worker_id is None]
+    if foreign:
+        name = clip(plain(foreign[0].name or f"pid {foreign[0].pid}"), 16)
+        more = f" +{len(foreign) - 1}" if len(foreign) > 1 else ""
+        parts.append(Span(f"{' ' if parts else ''}▲ {name}{more}", Tone.STARTING))
+    if gpu.state == "stale":
+        parts.append(Span(" (stale)", Tone.STARTING))
+    return line(*parts) if parts else line(Span("free", Tone.MUTED))
+
+
+def _wide(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
+    tail_room = 20 if room >= 100 else 15
+    fixed = 2 + 6 + 5 + 14 + 5 + 5 + 9 + 6 + tail_room
+    bars = max(room - fixed, 12)
+    memory_bar, load_bar = bars - bars * 2 // 5, bars * 2 // 5
+    share = _share(gpu)
+    return clip_line(
+        line(
+            Span(f"{gpu.index} ", Tone.MUTED),
+            Span(fit(gpu.type, 5) + " ", Tone.STRONG),
+            _name("MEM "),
+            meter(share, memory_bar, _heat(share, 0.95)),
+            _figure(memory_pair(gpu.memory_used_bytes, gpu.memory_total_bytes), 15),
+            _name("  UTL "),
+            meter(_ratio(gpu.utilisation_percent), load_bar, Tone.INFO),
+            _figure(percent(gpu.utilisation_percent), 5),
+            _figure(power(gpu.power_mw, gpu.power_limit_mw), 10),
+            _figure(temperature(gpu.temperature_c), 6, _temperature_tone(gpu)),
+            "  ",
+            holder(gpu, labels),
+        ),
+        room,
+    )
+
+
+def _small(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
+    share = _share(gpu)
+    return clip_line(
+        line(
+            Span(f"{gpu.index} ", Tone.MUTED),
+            Span(fit(gpu.type, 4) + " ", Tone.STRONG),
+            meter(share, 6, _heat(share, 0.95)),
+            _figure(percent(None if share is None else round(share * 100)), 5),
+            _figure(percent(gpu.utilisation_percent), 5, Tone.INFO),
+            _figure(temperature(gpu.temperature_c), 5, _temperature_tone(gpu)),
+            " ",
+            holder(gpu, labels),
+        ),
+        room,
+    )
+
+
+def _share(gpu: GpuView) -> float | None:
+    if gpu.memory_used_bytes is None or not gpu.memory_total_bytes:
+        return None
+    return gpu.memory_used_bytes / gpu.memory_total_bytes
+
+
+def _ratio(value: int | None) -> float | None:
+    return None if value is None else value / 100
+
+
+def _heat(share: float | None, hot: float) -> Tone:
+    return Tone.STARTING if share is not None and share >= hot else Tone.ACCENT
+
+
+def _temperature_tone(gpu: GpuView) -> Tone:
+    if gpu.temperature_c is None or gpu.temperature_c < 80:
+        return Tone.PLAIN
+    return Tone.FAILED if gpu.temperature_c >= 90 else Tone.STARTING
+
+
+def _name(text: str) -> Span:
+    return Span(text, Tone.MUTED)
+
+
+def _figure(text: str, room: int, tone: Tone = Tone.PLAIN) -> Span:
+    return Span(fit(text, room, right=True), Tone.FAINT if text == ABSENT else tone)

@@ -1,0 +1,76 @@
+"""Cost and credit: what is spent now and today, what is left, and how long it lasts at three burns."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.format import fit, money, rate_per_hour, rate_per_second, runway
+from app.present.chart import area, meter
+from app.present.lanes import Density
+from app.present.text import ERROR, WARNING, Line, Span, Tone, line, spread
+from orchestrator.contract.snapshot import AccountView
+
+WARNING_H: Final = 10
+_SCALE_H: Final = 24
+NO_ACCOUNT: Final = "No account yet."
+
+
+def balance_tone(account: AccountView) -> Tone:
+    """Red once the endpoints are stopped, amber below the warning line."""
+    if account.suspended or account.balance_u < account.floor_u:
+        return ERROR
+    return WARNING if account.warned else Tone.ACCENT
+
+
+def rows(account: AccountView, series_u: tuple[int, ...], room: int, height: int, density: Density) -> list[Line]:
+    """Balance, burn and three runways in lines of at most `room` cells."""
+    compact = density is Density.COMPACT
+    tone = balance_tone(account)
+    balance = Span(money(account.balance_u), Tone.STRONG if tone is Tone.ACCENT else tone)
+    burn = line(Span(rate_per_hour(account.per_hour_u), Tone.STRONG), Span(f"  {rate_per_second(account.per_hour_u)}", Tone.MUTED))
+    spent = line(
+        Span("today ", Tone.MUTED), Span(money(account.today_u)), Span("  month ", Tone.MUTED), Span(money(account.month_u))
+    )
+    if compact:
+        return [
+            spread(line(Span("balance ", Tone.MUTED), balance), line(Span("now ", Tone.MUTED), Span(rate_per_hour(account.per_hour_u))), room),
+            *_runways(account, room, name_room=9),
+        ]
+    lines = [spread(line(Span("balance", Tone.MUTED)), line(balance), room)]
+    tall = min(max(height - 9, 0), 4)
+    if tall and len(series_u) > 1:
+        low, top = min(series_u), max(series_u)
+        lines.extend(area(series_u, room, tall, tone=tone, low=low - max((top - low) // 3, 1), top=top))
+    lines.append(spread(line(Span("cost now", Tone.MUTED)), burn, room))
+    lines.append(spread(line(Span("spent", Tone.MUTED)), spent, room))
+    lines.append(spread(line(Span("runway", Tone.MUTED)), line(Span(f"0 to {_SCALE_H} h, ┃ {WARNING_H} h", Tone.FAINT)), room))
+    lines.extend(_runways(account, room, name_room=11))
+    lines.append(_limits(account))
+    return lines
+
+
+def _runways(account: AccountView, room: int, name_room: int) -> list[Line]:
+    left = account.runway
+    return [
+        _runway(name, hours, room, name_room)
+        for name, hours in (("baseline", left.baseline_h), ("current", left.current_h), ("worst case", left.worst_case_h))
+    ]
+
+
+def _runway(name: str, hours: float | None, room: int, name_room: int) -> Line:
+    figure_room = 10
+    bar = max(room - name_room - figure_room - 1, 6)
+    tone = Tone.ACCENT if hours is None or hours >= WARNING_H else WARNING if hours > 1 else ERROR
+    share = 1.0 if hours is None else hours / _SCALE_H
+    return line(
+        Span(fit(name, name_room), Tone.MUTED),
+        meter(share, bar, Tone.TRACK if hours is None else tone, mark=WARNING_H / _SCALE_H),
+        Span(" " + fit(runway(hours), figure_room, right=True), Tone.MUTED if hours is None else Tone.PLAIN if tone is Tone.ACCENT else tone),
+    )
+
+
+def _limits(account: AccountView) -> Line:
+    if account.suspended:
+        return line(Span(f"■ stopped below {money(account.floor_u)}; top up (t), then enable", ERROR))
+    warn = Span(f"warns at {money(account.warning_at_u)}", WARNING if account.warned else Tone.FAINT)
+    return line(warn, Span(f" · stops below {money(account.floor_u)}", Tone.FAINT))

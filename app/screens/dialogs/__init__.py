@@ -1,0 +1,20 @@
+"""The modal dialogs, by name.
+
+A factory gets the newest snapshot and the slug the dialog is about (None where it is about none) and returns the screen
+to push. A dialog asks by posting messages (`CommandRequested`, `QuoteWanted`) and hears back by `CommandAnswered` and
+`QuoteArrived`; it never sees the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from textual.screen import Screen
+
+from app.messages import Dialog
+from orchestrator.contract.snapshot import Snapshot
+
+DialogFactory = Callable[[Snapshot, str | None], Screen[Any]]
+
+DIALOGS: dict[Dialog, DialogFactory] = {}

@@ -1,0 +1,90 @@
+"""What every full screen shares: it follows the app's snapshot and feed, and says when the terminal is too small."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.reactive import reactive
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from app.actions import WRITING, Where
+from app.present.condition import FeedState
+from app.widgets.chrome import SMALLEST, Banner, TitleBar, TooSmall
+from orchestrator.contract.snapshot import EndpointView, Snapshot
+
+if TYPE_CHECKING:
+    from app.app import GpudeckApp
+
+
+class LiveScreen(Screen[Any]):
+    """A screen with the newest snapshot. Subclasses compose `panels()` and repaint in `show(snapshot)`."""
+
+    WHERE: ClassVar[Where]
+    DEFAULT_CSS = """
+    LiveScreen { background: $background; }
+    LiveScreen.-too-small > * { display: none; }
+    LiveScreen.-too-small > TooSmall { display: block; }
+    LiveScreen.-too-small ToastRack { display: block; }
+    """
+
+    snapshot: reactive[Snapshot | None] = reactive(None)
+    feed: reactive[FeedState] = reactive(FeedState())
+
+    @property
+    def gpudeck(self) -> GpudeckApp:
+        """The app, by its own type."""
+        return cast("GpudeckApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield TitleBar(readonly=self.gpudeck.readonly)
+        yield Banner()
+        yield from self.panels()
+        yield Footer(show_command_palette=False)
+        yield TooSmall()
+
+    def panels(self) -> ComposeResult:
+        """The screen's own widgets, between banner and footer."""
+        raise NotImplementedError
+
+    def show(self) -> None:
+        """Hand the slices of `snapshot` to the widgets."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self.watch(self.app, "snapshot", self._take_snapshot)
+        self.watch(self.app, "feed", self._take_feed)
+
+    def on_resize(self, event: events.Resize) -> None:
+        wide, high = SMALLEST
+        self.set_class(event.size.width < wide or event.size.height < high, "-too-small")
+        self.query_one(TooSmall).note(event.size.width, event.size.height)
+
+    def _take_snapshot(self, snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+        self._refresh_all()
+
+    def _take_feed(self, feed: FeedState) -> None:
+        # The age ticks each second also while all is well; only what is drawn counts.
+        if feed.stale or feed.stale != self.feed.stale or feed.paused != self.feed.paused:
+            self.feed = feed
+            self._refresh_all()
+
+    def _refresh_all(self) -> None:
+        bar = self.query_one(TitleBar)
+        bar.snapshot, bar.feed = self.snapshot, self.feed
+        self.query_one(Banner).show(self.snapshot, self.feed)
+        self.show()
+
+    def endpoint(self, slug: str | None) -> EndpointView | None:
+        """The endpoint of that name in the present snapshot."""
+        found = self.snapshot.endpoints if self.snapshot else ()
+        return next((endpoint for endpoint in found if endpoint.spec.slug == slug), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (self.gpudeck.readonly and action in WRITING)
+
+    def action_toggle_pause(self) -> None:
+        self.gpudeck.toggle_pause()

@@ -1,0 +1,93 @@
+"""`python -m orchestrator serve|doctor|config`: the headless program that front ends start or attach to."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.assets import AssetError
+from orchestrator.contract.places import Places, places
+from orchestrator.doctor import examine
+from orchestrator.gateway.server import ListenError
+from orchestrator.ledger.ports import LedgerError
+from orchestrator.lock import Locked
+from orchestrator.settings import Loaded, SettingsError, load_settings
+from orchestrator.wiring import serve
+
+EXIT_FAILED, EXIT_DATA, EXIT_LOCKED, EXIT_CONFIGURATION = 1, 65, 75, 78
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. Talk goes to stderr, data to stdout."""
+    options = _parser().parse_args(arguments)
+    flags = {name: getattr(options, name) for name in ("engine", "gpus", "host", "port", "price_book", "log_level")}
+    try:
+        where = places()
+        loaded = load_settings(where.settings_file, os.environ, flags)
+        return _run(options.verb, loaded, where)
+    except Locked as error:
+        return _fail(EXIT_LOCKED, str(error))
+    except (SettingsError, AssetError, ListenError, ValueError) as error:
+        return _fail(EXIT_CONFIGURATION, str(error))
+    except LedgerError as error:
+        return _fail(EXIT_DATA, f"ledger: {error}")
+    except OSError as error:
+        return _fail(EXIT_FAILED, str(error))
+
+
+def _run(verb: str, loaded: Loaded, where: Places) -> int:
+    if verb == "serve":
+        _new_loop().run(serve(loaded.settings, where))
+        return 0
+    if verb == "config":
+        shown = {
+            name: {"value": value, "origin": loaded.origin[name]}
+            for name, value in loaded.settings.model_dump(mode="json").items()
+        }
+        _show({"settings": shown, "places": {k: str(v) for k, v in where._asdict().items()}})
+        return 0
+    checks = asyncio.run(examine(loaded.settings, where))
+    _show([check.model_dump() for check in checks])
+    return EXIT_FAILED if any(check.state == "fail" for check in checks) else 0
+
+
+def _new_loop() -> asyncio.Runner:
+    """uvloop where it is installed: it halves what the gateway adds to a request."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _show(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+
+
+def _fail(code: int, message: str) -> int:
+    logging.getLogger(__name__).error("%s", message)
+    sys.stderr.write(f"gpudeck: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m orchestrator", description=__doc__)
+    parser.add_argument("verb", choices=["serve", "doctor", "config"])
+    parser.add_argument("--engine", choices=["auto", "docker", "process"], help="default: auto")
+    parser.add_argument("--gpus", help="declare GPUs instead of asking NVML, such as L40:2,H100:1 (SIMULATED)")
+    parser.add_argument("--host", help="address of the gateway, default 127.0.0.1")
+    parser.add_argument("--port", type=int, help="port of the gateway, default 8484; 0 lets the system choose")
+    parser.add_argument("--price-book", dest="price_book", help="name of the price book, default 2025-seed")
+    parser.add_argument("--log-level", dest="log_level", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("-o", "--output", choices=["json"], default="json", help="for doctor and config")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

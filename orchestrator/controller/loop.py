@@ -1,0 +1,273 @@
+"""One owner, one loop: events in, `core.step`, effects out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.clock import Now
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.command import Accepted, Command, CreateKey, Outcome, RefusalCode, Refused
+from orchestrator.contract.snapshot import Snapshot
+from orchestrator.controller.crew import Crew
+from orchestrator.controller.journal import Journal
+from orchestrator.controller.routes import Routes
+from orchestrator.core import effects as fx
+from orchestrator.core import events as ev
+from orchestrator.core.observe import Surroundings, live_balances_u, observe
+from orchestrator.core.routing import RoutingTable
+from orchestrator.core.state import State
+from orchestrator.core.step import step
+from orchestrator.core.workload import Observed
+from orchestrator.engine.ports import EngineError, WorkerEngine
+from orchestrator.ledger.ports import CreditChanged, Ledger, LedgerError
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.25
+NUDGE_PERIOD_S = 0.02
+KEYS_USED_PERIOD_NS = 5 * SECOND_NS
+KEY_PREFIX = "gd"
+SERIES_KEPT = 120
+
+
+class Controller:
+    """Owns the state. `handle` is synchronous: nothing interleaves with a step and the routing effects of it."""
+
+    def __init__(
+        self, state: State, *, engine: WorkerEngine, ledger: Ledger, table: RoutingTable, now: Now, facts: Surroundings
+    ) -> None:
+        self.state = state
+        self.left = asyncio.Event()
+        """Set when the core says that the orchestrator may exit."""
+        self.engine = engine
+        self._facts = facts
+        self._now = now
+        self._table = table
+        self._routes = Routes(table, self._nudge)
+        self._crew = Crew(engine, self.emit, now)
+        self._journal = Journal(ledger, lambda problem: self.emit(ev.LedgerChecked(problem)))
+        self._events: deque[ev.Happening] = deque()
+        self._nudged = False
+        self._answers: dict[str, asyncio.Future[Outcome]] = {}
+        self._replies: set[asyncio.Task[None]] = set()
+        self._secrets: dict[str, str] = {}
+        self._seq = 0
+        self._queued: dict[str, deque[int]] = {}
+        self._queued_second = 0
+        self._keys_taken_ns = 0
+        self._ticked_ns = 0
+        self._nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._nothing.set_result(None)
+
+    async def boot(self, event: ev.Booted) -> None:
+        """Restore what the ledger and the engine remember, then watch the engine."""
+        self._journal.start()
+        for observed in event.observed or ():
+            self._crew.know(observed)
+        self.handle(event)
+        await self._crew.open()
+
+    async def run(self) -> None:
+        """Tick until the core lets go."""
+        self._table.ready = True
+        while not self.left.is_set():
+            self.tick()
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self.left.wait()
+            except TimeoutError:
+                continue  # the next tick is due
+
+    async def close(self) -> None:
+        """Stop watching and write what is left. Workers go on."""
+        self._table.ready = False
+        await self._crew.close()
+        if self._replies:
+            await asyncio.wait(self._replies, timeout=5.0)
+        await self._journal.close()
+
+    def emit(self, event: ev.Happening) -> None:
+        """Hand in an event, from the event loop; it is handled in this turn or the next one."""
+        self._events.append(event)
+        if len(self._events) == 1:
+            asyncio.get_running_loop().call_soon(self._drain)
+
+    def handle(self, event: ev.Happening) -> None:
+        """Apply one event and perform its effects in order."""
+        self.state, effects = step(self.state, event, self._now())
+        after = self._nothing
+        for effect in effects:
+            if isinstance(effect, fx.Persist):
+                after = self._persist(effect)
+            else:
+                self._perform(effect, after)
+
+    def tick(self) -> None:
+        """Read the traffic and decide, in one turn of the loop: a stale read can gate nothing."""
+        now_ns = self._now()
+        keys_used: tuple[tuple[str, int], ...] = ()
+        if now_ns - self._keys_taken_ns >= KEYS_USED_PERIOD_NS:
+            self._keys_taken_ns = now_ns
+            keys_used = self._routes.take_keys_used()
+        self._ticked_ns = now_ns
+        self._crew.suspect(self._routes.suspects())
+        self.handle(ev.Ticked(self._routes.lanes_seen(), keys_used))
+        self._sample_queues(now_ns)
+        self._table.balances_u.update(live_balances_u(self.state, now_ns))
+
+    async def submit(self, command: Command) -> Outcome:
+        """Run a command; returns when its effect is on disk. The caller may repeat it with the same id."""
+        waiting = self._answers.get(command.id)
+        if waiting is not None:
+            return await asyncio.shield(waiting)
+        mint = self._mint(command.id) if isinstance(command, CreateKey) else None
+        digest = hashlib.sha256(command.model_dump_json(exclude={"id"}).encode()).digest()
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._answers[command.id] = answer
+        try:
+            self.handle(ev.CommandReceived(command, digest, mint))
+            self._nudge()
+            return await asyncio.shield(answer)
+        finally:
+            self._answers.pop(command.id, None)
+            self._secrets.pop(command.id, None)
+
+    def snapshot(self) -> Snapshot:
+        """The visible state now."""
+        now_ns = self._now()
+        self._seq += 1
+        around = replace(
+            self._facts,
+            seq=self._seq,
+            lanes=self._routes.lanes_seen(),
+            traffic={slug: route.meter.view(now_ns) for slug, route in self._table.routes.items()},
+            queued_series={slug: tuple(series) for slug, series in self._queued.items()},
+        )
+        return observe(self.state, around, now_ns)
+
+    def _mint(self, command_id: str) -> ev.Mint:
+        """256 bits of secret; the core and the ledger see only the SHA-256 of the whole key."""
+        key_id = secrets.token_hex(4)
+        key = f"{KEY_PREFIX}_{key_id}_{secrets.token_urlsafe(32)}"
+        self._secrets[command_id] = key
+        return ev.Mint(key_id, hashlib.sha256(key.encode()).digest())
+
+    def _persist(self, effect: fx.Persist) -> asyncio.Future[None]:
+        done = self._journal.submit(effect.writes, effect.command_id)
+        if effect.command_id is not None:
+            done.add_done_callback(lambda future: self._settled(effect.command_id or "", future))
+        else:
+            done.add_done_callback(_retrieve)
+        return done
+
+    def _settled(self, command_id: str, future: asyncio.Future[None]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if error is None:
+            return
+        self.handle(ev.CommandUndone(command_id, str(error)))
+        code = RefusalCode.CREDIT if isinstance(error, CreditChanged) else RefusalCode.LEDGER
+        text = f"nothing was changed: {error}"
+        self._answer(command_id, Refused(id=command_id, code=code, message=text))
+
+    def _perform(self, effect: fx.Effect, after: asyncio.Future[None]) -> None:  # noqa: C901 - one line a case
+        match effect:
+            case fx.ApplyRoute(view):
+                self._routes.apply(view)
+            case fx.DropRoute(slug):
+                self._routes.drop(slug)
+            case fx.TrustWorker(slug, worker_id):
+                self._routes.trust(slug, worker_id)
+            case fx.GrantKey():
+                self._routes.grant(effect)
+            case fx.WithdrawKey(key_id):
+                self._routes.withdraw(key_id)
+            case fx.StartWorker():
+                self._crew.start(effect, after)
+            case fx.StopWorker():
+                self._crew.stop(effect, after)
+            case fx.RemoveWorker():
+                self._crew.remove(effect, after)
+            case fx.WatchHealth():
+                self._crew.watch(effect)
+            case fx.AnswerCommand():
+                self._later(self._answer_after(effect, after))
+            case fx.Leave():
+                self._later(self._leave_after(after))
+            case fx.Persist():
+                raise AssertionError("handled by the caller")
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+
+    async def _answer_after(self, effect: fx.AnswerCommand, after: asyncio.Future[None]) -> None:
+        try:
+            await after
+        except LedgerError:
+            return  # `_settled` has answered
+        outcome = effect.outcome
+        secret = self._secrets.get(effect.command_id)
+        if secret is not None and isinstance(outcome, Accepted):
+            outcome = outcome.model_copy(update={"secret": secret})
+        self._answer(effect.command_id, outcome)
+
+    async def _leave_after(self, after: asyncio.Future[None]) -> None:
+        await after
+        await asyncio.sleep(0)  # answers of the same step go out first
+        self.left.set()
+
+    def _answer(self, command_id: str, outcome: Outcome) -> None:
+        waiting = self._answers.get(command_id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(outcome)
+
+    def _drain(self) -> None:
+        while self._events:
+            self.handle(self._events.popleft())
+        self._nudge()  # what happened may call for a decision; decisions need a fresh reading
+
+    def _nudge(self) -> None:
+        """Ask for a tick soon: many nudges make one tick, and busy traffic at most one each NUDGE_PERIOD_S."""
+        if not self._nudged:
+            self._nudged = True
+            since_s = (self._now() - self._ticked_ns) / SECOND_NS
+            asyncio.get_running_loop().call_later(max(0.0, NUDGE_PERIOD_S - since_s), self._nudged_tick)
+
+    def _nudged_tick(self) -> None:
+        self._nudged = False
+        if not self.left.is_set():
+            self.tick()
+
+    def _sample_queues(self, now_ns: int) -> None:
+        """Queue depth once a second, for the sparkline."""
+        second = now_ns // SECOND_NS
+        if second == self._queued_second:
+            return
+        self._queued_second = second
+        for slug, route in self._table.routes.items():
+            self._queued.setdefault(slug, deque(maxlen=SERIES_KEPT)).append(route.lane.queued)
+        for slug in [s for s in self._queued if s not in self._table.routes]:
+            del self._queued[slug]
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """A batch that is no command's never fails (the journal keeps it); at shutdown it may be cancelled."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def list_observed(engine: WorkerEngine) -> tuple[Observed, ...] | None:
+    """The engine's workers at boot; None when it does not answer, so that nothing is concluded from silence."""
+    try:
+        return tuple(await engine.list_workers())
+    except EngineError as error:
+        log.warning("the engine does not answer at start: %s", error.message)
+        return None

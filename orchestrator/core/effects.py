@@ -1,0 +1,133 @@
+"""What should be done about it, as data. The controller performs effects in the order they are listed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.contract.command import Outcome
+from orchestrator.contract.endpoint import Visibility
+from orchestrator.core.lane import Closed
+from orchestrator.core.workload import WorkerSpec
+from orchestrator.core.writes import Write
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """One transaction. Every later effect of the same step that leaves this process (an engine call, an answer) waits
+    for it: an intent is on disk before the container is created. `command_id` names the command that fails with it."""
+
+    writes: tuple[Write, ...]
+    command_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCommand:
+    command_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    spec: WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    worker_id: str
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWorker:
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHealth:
+    """Probe until the worker is gone: quickly until it is ready, slowly afterwards. `ready`: it was ready before (it is
+    being adopted), so failures count from the first probe on."""
+
+    worker_id: str
+    path: str
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RingMember:
+    worker_id: str
+    label: str
+    host: str
+    port: int
+    concurrency: int
+    ready_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """What the data plane should look like for one endpoint. Compared as a whole; sent only when it changed."""
+
+    slug: str
+    account: str
+    visibility: Visibility
+    predict_path: str
+    execution_timeout_s: float
+    queue_timeout_s: float
+    queue_limit: int
+    cancels: bool
+    closed: Closed | None
+    evict: bool
+    ring: tuple[RingMember, ...]
+    present: frozenset[str]
+    """Workers that may still hold requests: slots of others are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRoute:
+    view: RouteView
+
+
+@dataclass(frozen=True, slots=True)
+class DropRoute:
+    slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustWorker:
+    """A suspect worker answered its probe: let it take its turn again."""
+
+    slug: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantKey:
+    key_id: str
+    digest: bytes
+    account: str
+    expires_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawKey:
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The orchestrator may exit now."""
+
+
+Effect = (
+    Persist
+    | AnswerCommand
+    | StartWorker
+    | StopWorker
+    | RemoveWorker
+    | WatchHealth
+    | ApplyRoute
+    | DropRoute
+    | TrustWorker
+    | GrantKey
+    | WithdrawKey
+    | Leave
+)

@@ -1,0 +1,106 @@
+"""What this host offers and what is missing, checked for real, with what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import socket
+import sqlite3
+import sys
+import threading
+
+from orchestrator.assets import AssetError, load_models, load_price_book
+from orchestrator.clock import system_now
+from orchestrator.contract.base import Frozen
+from orchestrator.contract.places import Places
+from orchestrator.engine.docker_engine import DockerEngine
+from orchestrator.gpu.nvml import NvmlProbe
+from orchestrator.gpu.ports import GpuSample
+from orchestrator.settings import Settings
+
+FREE_BYTES_MIN = 500 * 1024 * 1024
+
+
+class Check(Frozen):
+    """One line of the report. `warn` means that something optional is missing."""
+
+    name: str
+    state: str
+    detail: str
+
+
+async def examine(settings: Settings, places: Places) -> list[Check]:
+    """Every check, in the order of a start."""
+    return [
+        Check(name="python", state="ok", detail=f"{platform.python_version()} at {sys.executable}"),
+        _sqlite(),
+        _disk(places),
+        _assets(settings, places),
+        _port(settings),
+        await _docker(settings),
+        await asyncio.to_thread(_gpus),
+    ]
+
+
+def _sqlite() -> Check:
+    wal = sqlite3.sqlite_version_info >= (3, 51, 3)
+    mode = "write-ahead log" if wal else "rollback journal, since WAL of this version can lose commits"
+    return Check(name="sqlite", state="ok", detail=f"{sqlite3.sqlite_version}, {mode}")
+
+
+def _disk(places: Places) -> Check:
+    existing = next(p for p in (places.data, *places.data.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    state = "ok" if free >= FREE_BYTES_MIN else "fail"
+    hint = "" if state == "ok" else f"; at least {FREE_BYTES_MIN // 1024**2} MiB are needed"
+    return Check(name="data directory", state=state, detail=f"{places.data}, {free // 1024**2} MiB free{hint}")
+
+
+def _assets(settings: Settings, places: Places) -> Check:
+    try:
+        models = load_models(places.models_dir)
+        book = load_price_book(settings.price_book, places.prices_dir)
+    except AssetError as error:
+        return Check(name="catalogue", state="fail", detail=str(error))
+    return Check(name="catalogue", state="ok", detail=f"{len(models)} models, price book {book.name}")
+
+
+def _port(settings: Settings) -> Check:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            text = f"{settings.host}:{settings.port}: {error.strerror}; set another with --port (a running gpudeck?)"
+            return Check(name="gateway port", state="warn", detail=text)
+    return Check(name="gateway port", state="ok", detail=f"{settings.host}:{settings.port} is free")
+
+
+async def _docker(settings: Settings) -> Check:
+    engine = DockerEngine("doctor", system_now(), settings.docker_host)
+    view = await engine.probe()
+    await engine.close()
+    hint = "" if view.ok else "; models run as processes instead"
+    return Check(name="docker", state="ok" if view.ok else "warn", detail=view.detail + hint)
+
+
+def _gpus() -> Check:
+    probe = NvmlProbe(system_now())
+    seen: list[tuple[GpuSample, ...]] = []
+    first = threading.Event()
+
+    def on_sample(samples: tuple[GpuSample, ...]) -> None:
+        seen.append(samples)
+        first.set()
+
+    probe.start(on_sample)
+    for _ in range(60):
+        if first.wait(0.05) or probe.problem() is not None:
+            break
+    problem = probe.problem()
+    probe.close()
+    if seen and seen[-1]:
+        names = ", ".join(f"{s.index}: {s.name}" for s in seen[-1])
+        return Check(name="gpus", state="ok", detail=names)
+    return Check(name="gpus", state="warn", detail=f"{problem or 'none found'}; declared GPUs are used, SIMULATED")

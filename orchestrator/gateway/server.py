@@ -1,0 +1,128 @@
+"""The gateway as a whole: listen, sweep deadlines, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable
+
+from orchestrator.core.routing import RoutingTable
+from orchestrator.gateway.hub import Hub
+from orchestrator.gateway.inbound import ClientConnection
+from orchestrator.gateway.limits import Access, Limits
+
+_ABORT_S = 1.0
+"""Time for clients to hang up after their last answer, and for the event loop to report connections it cut."""
+
+
+class ListenError(Exception):
+    """The gateway cannot listen. The message names the address and what to do."""
+
+
+class Gateway:
+    """The data plane. Reads and writes `table` only, in the event loop it is started in."""
+
+    def __init__(
+        self,
+        table: RoutingTable,
+        now: Callable[[], int],
+        limits: Limits | None = None,
+        access: Access | None = None,
+    ) -> None:
+        self._hub = Hub(table, now, limits or Limits(), access or Access())
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before `start`."""
+        return self._port
+
+    @property
+    def connections(self) -> int:
+        """Client connections open now."""
+        return len(self._hub.clients)
+
+    @property
+    def worker_connections(self) -> int:
+        """Connections to workers open now, idle ones included."""
+        return sum(len(pool.opened) for pool in self._hub.pools.values())
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on `host`:`port` (0 picks a free port). Raises ListenError."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: ClientConnection(self._hub), host, port, backlog=1_024, reuse_address=True
+            )
+        except OSError as error:
+            raise ListenError(_explain(error, host, port)) from error
+        self._port = int(self._server.sockets[0].getsockname()[1])
+        self._schedule()
+
+    async def drain(self, grace_s: float) -> None:
+        """Accept nothing more, let requests finish for `grace_s` seconds, then close."""
+        self._hub.draining = True
+        if self._server is not None:
+            self._server.close()
+        for client in list(self._hub.clients):
+            client.close_if_idle()
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._hub.emptied.wait()
+        except TimeoutError:
+            await self.close()  # whoever is left is cut off
+        else:
+            await self.close()
+
+    async def close(self) -> None:
+        """Cut every connection now. Claims are given back, waiters leave their queues. Idempotent."""
+        hub = self._hub
+        hub.draining = True
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for end in (ClientConnection.hang_up, ClientConnection.abort):
+            for client in list(hub.clients):
+                end(client)
+            try:
+                async with asyncio.timeout(_ABORT_S):
+                    await hub.emptied.wait()
+            except TimeoutError:
+                continue  # answered and told to go, but it did not: cut
+        for task in list(hub.tasks):
+            task.cancel()
+        if hub.tasks:
+            await asyncio.wait(hub.tasks)
+        for pool in hub.pools.values():
+            pool.close()
+        hub.pools.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+    def _schedule(self) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(self._hub.limits.sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Look at every deadline. First of all the next sweep: no error in one may be the last of them."""
+        self._schedule()
+        hub = self._hub
+        hub.coarse_ns = now_ns = hub.now()
+        for client in list(hub.clients):
+            client.sweep(now_ns)
+        for slot, pool in list(hub.pools.items()):
+            if pool.sweep(now_ns):
+                del hub.pools[slot]
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    where = f"{host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Cannot listen on {where}: port {port} is taken. Stop the program that uses it, or choose another port."
+    if error.errno == errno.EACCES:
+        return f"Cannot listen on {where}: ports below 1024 need root. Choose a port from 1024 to 65535."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"Cannot listen on {where}: this machine has no such address. Use 127.0.0.1, or 0.0.0.0 for all."
+    return f"Cannot listen on {where}: {error.strerror or error}."

@@ -1,0 +1,139 @@
+"""Opening the ledger file: created whole or not at all, checked before use, never recreated over a damaged one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.schema import check_version, upgrade
+
+WAL_SAFE_VERSION: Final = (3, 51, 3)
+"""Before it, a WAL reset can corrupt the file (reliability.md 4.7)."""
+QUICK_CHECK_ROWS: Final = 3
+
+FAILURES: Final = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError, sqlite3.Error,
+)  # fmt: skip
+"""What reading or writing a damaged, full or locked file can raise, and what a defect of ours can: a job that fails
+with any of them fails alone."""
+
+
+class Opened(NamedTuple):
+    """The one connection and the identity of the file behind it."""
+
+    connection: sqlite3.Connection
+    device: int
+    inode: int
+
+
+def journal_settings(sqlite_version: tuple[int, ...]) -> tuple[str, str]:
+    """(journal_mode, synchronous) that are safe with this SQLite."""
+    return ("wal", "FULL") if sqlite_version >= WAL_SAFE_VERSION else ("delete", "EXTRA")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except LedgerError as refusal:
+        raise LedgerError(f"ledger {path}: {refusal}") from refusal
+    except FAILURES as failure:
+        raise LedgerError(f"ledger {path}: cannot be opened: {failure}") from failure
+
+
+def create_ledger(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
+    """Create the ledger, and its directory, unless something is there. Raises LedgerError naming the file, and why."""
+    with _naming(path):
+        if not path.exists():
+            _create(path, now, busy_timeout_ms)
+
+
+def open_ledger(path: Path, busy_timeout_ms: int) -> Opened:
+    """Open and check the ledger at `path`, upgrading its schema. Raises LedgerError naming the file, and why."""
+    with _naming(path):
+        return _open_existing(path, busy_timeout_ms)
+
+
+def _create(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
+    """Build the file under another name and rename it into place: whoever finds `path` finds a whole ledger, so an
+    empty one is known to be damaged."""
+    for leftover in _sidecars(path):
+        if leftover.exists():
+            raise LedgerError(
+                f"{leftover.name} exists but the ledger itself does not: it was moved or deleted. Put it back, or "
+                f"remove {leftover.name} to begin anew"
+            )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, *_sidecars(draft)):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(_connect(draft, busy_timeout_ms)) as connection:
+        connection.execute("PRAGMA synchronous = EXTRA")
+        upgrade(connection)
+        identity = [("instance", uuid.uuid4().hex), ("created_ns", str(now()))]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", identity)
+        connection.execute("COMMIT")
+    draft.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _open_existing(path: Path, busy_timeout_ms: int) -> Opened:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise LedgerError("it is not a regular file")
+    if found.st_size == 0:
+        raise LedgerError("the file is empty: it was truncated. Restore it from a backup; it is never recreated")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o600)
+    with ExitStack() as on_failure:
+        connection = _connect(path, busy_timeout_ms)
+        on_failure.callback(connection.close)
+        _configure(connection)
+        damage = [row[0] for row in connection.execute(f"PRAGMA quick_check({QUICK_CHECK_ROWS})")]
+        if damage != ["ok"]:
+            raise LedgerError(f"the file is corrupt ({'; '.join(damage)}). Restore it from a backup")
+        if not check_version(connection):
+            upgrade(connection)
+        if connection.execute("SELECT 1 FROM meta WHERE key = 'instance'").fetchone() is None:
+            raise LedgerError("the file is corrupt (its instance id is missing). Restore it from a backup")
+        on_failure.pop_all()
+    return Opened(connection, found.st_dev, found.st_ino)
+
+
+def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
+    # mode=rw: SQLite itself must never create the file. isolation_level None: no transaction but our own.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=busy_timeout_ms / 1000, isolation_level=None)
+    with ExitStack() as on_failure:
+        on_failure.callback(connection.close)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE deletes without a trigger
+        on_failure.pop_all()
+    return connection
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    mode, synchronous = journal_settings(sqlite3.sqlite_version_info)
+    (actual,) = connection.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+    if actual != mode:
+        raise LedgerError(f"its journal mode is {actual} and could not be changed to {mode}")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+
+
+def _sidecars(path: Path) -> tuple[Path, ...]:
+    return tuple(path.with_name(path.name + suffix) for suffix in ("-journal", "-wal", "-shm"))

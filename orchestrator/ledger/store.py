@@ -1,0 +1,174 @@
+"""The ledger in SQLite: one named thread owns the one connection, jobs run in the order they were given."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal, TypeVar
+
+from orchestrator.contract.query import Bill, Verification
+from orchestrator.core.writes import Saved, Write
+from orchestrator.ledger.apply import apply
+from orchestrator.ledger.bill import UnknownAccount, make_bill
+from orchestrator.ledger.load import load_saved
+from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger
+from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.verify import make_verification
+
+T = TypeVar("T")
+BUSY_TIMEOUT_MS = 5_000
+"""How long a write waits for a stranger's lock before it fails (reliability.md H3)."""
+
+
+class SqliteLedger:
+    """`orchestrator.ledger.ports.Ledger` in the file `path`, created with its directory when there is none.
+
+    Raises LedgerError when the file cannot be opened: damaged, locked, newer than this program, not a ledger. Once
+    open, a failed job fails alone: the next one may succeed when there is space again.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], int], *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
+        self.path = path
+        self._now = now
+        self._busy_timeout_ms = busy_timeout_ms
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._closing = threading.Lock()
+        """Held to queue a job or the end: no job can slip in behind the end and wait for ever."""
+        self._closed = False
+        self._opened: Opened | None = None
+        self._identity: tuple[int, int] | None = None
+        """Device and inode of the file as first opened: from then on no other file will do, and none is created."""
+        self._thread = threading.Thread(target=self._run, name="gpudeck-ledger", daemon=True)
+        self._thread.start()
+        opening = self._submit(lambda _: None)
+        failure = opening.exception()
+        if failure is not None:
+            self.close()
+            raise failure
+
+    def load(self) -> Future[Saved]:
+        """Everything the core needs to go on after a restart."""
+        return self._submit(lambda connection: _read(connection, lambda: load_saved(connection, self._now())))
+
+    def write(self, writes: Sequence[Write]) -> Future[None]:
+        """All of `writes` in one BEGIN IMMEDIATE transaction, or nothing and LedgerError (CreditChanged when a
+        CreditRequired does not hold). The future cannot be cancelled: money that was handed over is written."""
+        batch = tuple(writes)
+        return self._submit(lambda connection: self._apply(connection, batch))
+
+    def bill(self, account: str, month: str | None, now_ns: int) -> Future[Bill]:
+        """The future raises KeyError for an unknown account."""
+        return self._submit(lambda connection: _read(connection, lambda: make_bill(connection, account, month, now_ns)))
+
+    def verify(self) -> Future[Verification]:
+        """Recompute everything as of now. Reads the whole journal: about 100,000 postings a second."""
+        return self._submit(lambda connection: _read(connection, lambda: make_verification(connection, self._now())))
+
+    def close(self) -> None:
+        """Finish what was queued, close the file, join the thread. Idempotent; later calls fail with LedgerError."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
+        self._thread.join()
+
+    def _submit(self, job: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        # Running from the start: cancelling an awaiting task must not silently drop a write that is still queued.
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                result = job(self._connection())
+            except (*FAILURES, LedgerError) as failure:
+                self._drop_broken_connection()
+                future.set_exception(self._as_ledger_error(failure))
+            else:
+                future.set_result(result)
+
+        with self._closing:
+            if self._closed:
+                future.set_exception(LedgerError(f"ledger {self.path}: it is closed"))
+            else:
+                self._jobs.put(run)
+        return future
+
+    def _run(self) -> None:
+        try:
+            while (job := self._jobs.get()) is not None:
+                job()
+                del job  # else the last job, with its writes, stays in memory until the next one
+        finally:
+            if self._opened is not None:
+                self._opened.connection.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        """The open connection; opens the file first when it is not (at start, or after a failed rollback)."""
+        if self._opened is None:
+            if self._identity is None:
+                create_ledger(self.path, self._now, self._busy_timeout_ms)
+            else:
+                self._require_same_file()
+            self._opened = open_ledger(self.path, self._busy_timeout_ms)
+            self._identity = (self._opened.device, self._opened.inode)
+        return self._opened.connection
+
+    def _apply(self, connection: sqlite3.Connection, writes: tuple[Write, ...]) -> None:
+        self._require_same_file()
+        with _transaction(connection, "IMMEDIATE"):
+            for write in writes:
+                apply(connection, write)
+
+    def _require_same_file(self) -> None:
+        """A deleted or replaced file would take writes that nobody ever reads again (reliability.md H5)."""
+        try:
+            found = self.path.stat()
+        except OSError as failure:
+            raise LedgerError(
+                f"the file was removed while it was in use ({failure.strerror}); put it back"
+            ) from failure
+        if (found.st_dev, found.st_ino) != self._identity:
+            raise LedgerError("the file was replaced by another one while it was in use; restart to use that one")
+
+    def _drop_broken_connection(self) -> None:
+        """A connection whose rollback failed is not trusted again: the next job opens the file anew."""
+        if self._opened is not None and self._opened.connection.in_transaction:
+            self._opened.connection.close()
+            self._opened = None
+
+    def _as_ledger_error(self, failure: BaseException) -> BaseException:
+        prefix = f"ledger {self.path}: "
+        if isinstance(failure, UnknownAccount):
+            return failure
+        if isinstance(failure, sqlite3.Error):
+            code = getattr(failure, "sqlite_errorname", None)
+            return LedgerError(f"{prefix}{failure}{f' ({code})' if code else ''}")
+        if type(failure) is LedgerError:
+            text = str(failure)
+            return failure if text.startswith(prefix) else LedgerError(prefix + text)
+        if isinstance(failure, LedgerError):
+            return failure
+        return LedgerError(f"{prefix}{type(failure).__name__}: {failure}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
+    """All or nothing. Written out, since Python's and sqlite-utils' own begin deferred and commit behind one's back."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _read(connection: sqlite3.Connection, query: Callable[[], T]) -> T:
+    """Run `query` in one snapshot of the file."""
+    with _transaction(connection, "DEFERRED"):
+        return query()

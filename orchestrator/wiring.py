@@ -1,0 +1,246 @@
+"""The composition root: the only module that constructs engines, ledger, probe, gateway and control server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+
+from orchestrator.assets import load_models, load_price_book
+from orchestrator.clock import Now, system_now
+from orchestrator.contract.base import PROTOCOL_VERSION
+from orchestrator.contract.command import Shutdown
+from orchestrator.contract.frames import Hello
+from orchestrator.contract.places import Places
+from orchestrator.contract.snapshot import EngineKind, GpuView
+from orchestrator.control.server import ControlServer
+from orchestrator.controller.desk import FrontDesk
+from orchestrator.controller.loop import Controller, list_observed
+from orchestrator.core.events import Booted, GpusSampled
+from orchestrator.core.observe import Surroundings
+from orchestrator.core.routing import RoutingTable
+from orchestrator.core.state import Rules, State
+from orchestrator.engine.docker_engine import DockerEngine
+from orchestrator.engine.ports import WorkerEngine
+from orchestrator.engine.process_engine import ProcessEngine
+from orchestrator.gateway.limits import Access
+from orchestrator.gateway.server import Gateway
+from orchestrator.gpu.declared import DeclaredProbe, parse_declaration
+from orchestrator.gpu.nvml import NvmlProbe
+from orchestrator.gpu.owners import worker_of
+from orchestrator.gpu.ports import GpuProbe, GpuSample
+from orchestrator.gpu.view import view_of
+from orchestrator.ledger.store import SqliteLedger
+from orchestrator.lock import DirectoryLock
+from orchestrator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEFAULT_DECLARATION = "L40:3,H100:1"
+"""What a host without NVML pretends to have when nothing is declared. Marked SIMULATED wherever it shows."""
+FIRST_SAMPLE_TIMEOUT_S = 3.0
+LOG_BYTES_MAX = 5 * 1024 * 1024
+
+
+def version() -> str:
+    """The installed version of gpudeck."""
+    return importlib.metadata.version("gpudeck")
+
+
+async def serve(settings: Settings, places: Places) -> None:
+    """Run until told to stop. Raises Locked, SettingsError, AssetError, LedgerError, ListenError before serving."""
+    for directory in (places.config, places.data, places.state, places.runtime, places.workers_dir):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = DirectoryLock(places.lock_file)
+    try:
+        _log_to(places.log_file, settings.log_level)
+        await _Host(settings, places, system_now()).run()
+    finally:
+        lock.release()
+
+
+@dataclass
+class _Host:
+    """Everything that is constructed for one run, opened and closed in order."""
+
+    settings: Settings
+    places: Places
+    now: Now
+
+    async def run(self) -> None:
+        models = load_models(self.places.models_dir)
+        prices = load_price_book(self.settings.price_book, self.places.prices_dir)
+        ledger = SqliteLedger(self.places.ledger_file, self.now)
+        gpus = GpuFeed(self.settings, self.now, tuple(prices.prices))
+        try:
+            saved = await asyncio.wrap_future(ledger.load())
+            engine = await choose_engine(self.settings, self.places, saved.instance, self.now)
+            rules = Rules(
+                instance=saved.instance,
+                boot_id=boot_id(),
+                models=models,
+                prices=prices,
+                workers_max=self.settings.workers_max,
+                shutdown_grace_s=self.settings.shutdown_grace_s,
+            )
+            table = RoutingTable()
+            gateway = Gateway(table, self.now, access=Access(hosts=frozenset(self.settings.allowed_hosts)))
+            await gateway.start(self.settings.host, self.settings.port)
+            controller = Controller(
+                State(rules=rules),
+                engine=engine,
+                ledger=ledger,
+                table=table,
+                now=self.now,
+                facts=self._facts(gateway.port),
+            )
+            first = await gpus.open(controller)
+            booted = Booted(saved, await list_observed(engine), await engine.probe(), first)
+            await controller.boot(booted)
+            await self._serve(controller, ledger, gateway, saved.instance)
+        finally:
+            gpus.close()
+            ledger.close()
+
+    async def _serve(self, controller: Controller, ledger: SqliteLedger, gateway: Gateway, instance: str) -> None:
+        desk = FrontDesk(controller, ledger, self.now)
+        hello = Hello(protocol=PROTOCOL_VERSION, version=version(), pid=os.getpid(), instance=instance)
+        control = ControlServer(desk, hello)
+        await control.start(self.places.socket_file)
+        stopping = StopSignals(desk, self.settings, self.now)
+        stopping.install()
+        log.info("serving on port %d with the %s engine", gateway.port, controller.engine.kind)
+        try:
+            await controller.run()
+            await gateway.drain(float(self.settings.shutdown_grace_s))
+        finally:
+            await gateway.close()
+            await controller.close()
+            await control.close()
+        log.info("stopped")
+
+    def _facts(self, port: int) -> Surroundings:
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return Surroundings(
+            seq=0,
+            pid=os.getpid(),
+            version=version(),
+            home=str(self.places.data),
+            gateway_url=f"http://{host}:{port}",
+            lanes={},
+            traffic={},
+            queued_series={},
+        )
+
+
+class StopSignals:
+    """SIGTERM and SIGINT stop in the way the settings say; a second one ends at once, leaving workers to adoption."""
+
+    def __init__(self, desk: FrontDesk, settings: Settings, now: Now) -> None:
+        self._desk = desk
+        self._now = now
+        self._mode = settings.on_exit
+        self._task: asyncio.Task[object] | None = None
+
+    def install(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        signal.signal(signal.SIGHUP, _ignore)  # a closed terminal must not stop serving
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            log.warning("second signal: ending at once, workers keep running")
+            os._exit(130)
+        command = Shutdown(id=f"signal-{self._now()}", mode=self._mode)
+        self._task = asyncio.get_running_loop().create_task(self._desk.submit(command))
+
+
+class GpuFeed:
+    """Chooses the probe and carries its samples from its thread into the controller's loop."""
+
+    def __init__(self, settings: Settings, now: Now, priced: tuple[str, ...]) -> None:
+        self._now = now
+        self._priced = priced
+        self._declared = settings.gpus
+        self._probe: GpuProbe | None = None
+        self._first = threading.Event()
+        self._newest: tuple[GpuView, ...] = ()
+
+    async def open(self, controller: Controller) -> tuple[GpuView, ...]:
+        """Start sampling; returns the first sample. Without NVML the default declaration takes its place."""
+        loop = asyncio.get_running_loop()
+
+        def on_sample(samples: tuple[GpuSample, ...]) -> None:
+            self._newest = tuple(view_of(s, self._now(), worker_of) for s in samples)
+            self._first.set()
+            loop.call_soon_threadsafe(controller.emit, GpusSampled(self._newest))
+
+        if self._declared is None:
+            self._probe = NvmlProbe(self._now, known=self._priced)
+            self._probe.start(on_sample)
+            if await asyncio.to_thread(self._wait_for_gpus):
+                return self._newest
+            log.info("no NVML GPUs (%s): declaring %s", self._probe.problem(), DEFAULT_DECLARATION)
+            self._probe.close()
+        self._first.clear()
+        self._probe = DeclaredProbe(parse_declaration(self._declared or DEFAULT_DECLARATION), self._now)
+        self._probe.start(on_sample)
+        await asyncio.to_thread(self._first.wait, FIRST_SAMPLE_TIMEOUT_S)
+        return self._newest
+
+    def close(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+
+    def _wait_for_gpus(self) -> bool:
+        """True with the first sample, False as soon as NVML says that there will be none."""
+        for _ in range(int(FIRST_SAMPLE_TIMEOUT_S * 20)):
+            if self._first.wait(0.05):
+                return bool(self._newest)
+            if self._probe is not None and self._probe.problem() is not None:
+                return False
+        return False
+
+
+async def choose_engine(settings: Settings, places: Places, instance: str, now: Now) -> WorkerEngine:
+    """The engine asked for; `auto` is Docker when one answers, else processes on this host."""
+    process = ProcessEngine(instance, now, places.workers_dir, places.lock_file)
+    if settings.engine == "process":
+        return process
+    docker = DockerEngine(instance, now, settings.docker_host)
+    if settings.engine == "docker":
+        return docker
+    view = await docker.probe()
+    if view.ok:
+        assert view.kind is EngineKind.DOCKER
+        return docker
+    log.info("no Docker engine (%s): workers run as processes", view.detail)
+    await docker.close()
+    return process
+
+
+def boot_id() -> str:
+    """Identifies this boot of the host: intervals of another one are closed at their last heartbeat."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
+
+
+def _log_to(file: Path, level: str) -> None:
+    handler = RotatingFileHandler(file, maxBytes=LOG_BYTES_MAX, backupCount=2, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    file.chmod(0o600)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """SIGHUP is not for us."""
