@@ -6,11 +6,11 @@ are `gpudeck.x`, so that a user's keymap can move any key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from textual.binding import Binding, BindingType
 from textual.command import DiscoveryHit, Hit, Hits, Provider
@@ -70,7 +70,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
             [Where.DASHBOARD], footer=True, writes=True),
     _action("edit_endpoint", "e", "Edit", _E, "Change the endpoint; new workers are ready before old ones drain",
             ON_ENDPOINT, footer=True, writes=True),
-    _action("toggle_endpoint", "d", "Disable/enable", _E, "Drain and stop the endpoint (asks), or start it again",
+    _action("toggle_endpoint", "d", "On/off", _E, "Drain and stop the endpoint (asks), or start it again",
             ON_ENDPOINT, footer=True, writes=True),
     _action("delete_endpoint", "x delete", "Delete", _E, "Drain and forget the endpoint (asks); its bill stays",
             ON_ENDPOINT, writes=True),
@@ -79,7 +79,7 @@ ACTIONS: Final[tuple[Action, ...]] = (
     _action("raise_baseline", "B", "Baseline +1", _E, "One more worker always on", ON_ENDPOINT, writes=True),
     _action("lower_baseline", "b", "Baseline −1", _E, "One worker less always on", ON_ENDPOINT, writes=True),
     _action("show_logs", "l", "Logs", _E, "Follow the logs of the endpoint's workers", ON_ENDPOINT, footer=True),
-    _action("copy_curl", "y", "Copy curl", _E, "Copy a curl command that calls the endpoint", ON_ENDPOINT, footer=True),
+    _action("copy_curl", "y", "curl", _E, "Copy a curl command that calls the endpoint", ON_ENDPOINT, footer=True),
     _action("top_up", "t", "Top up", _M, "Add credit to the account", ON_ENDPOINT, writes=True),
     _action("show_keys", "a", "API keys", _M, "List, create and revoke API keys", ON_ENDPOINT, writes=True),
     _action("filter", "slash", "Filter", _V, "Show only endpoints, events or log lines that contain a text",
@@ -92,12 +92,13 @@ ACTIONS: Final[tuple[Action, ...]] = (
             footer=True),
     _action("previous_worker", "left_square_bracket", "Previous worker", _V, "Logs of the previous worker",
             [Where.LOGS]),
-    _action("go_back", "escape", "Back", _V, "Close the filter, the zoom or this screen", ALL_SCREENS),
+    _action("go_back", "escape", "Back", _V, "Close the filter, the zoom or this screen", ALL_SCREENS,
+            footer=True),
     _action("show_help", "question_mark f1", "Help", _G, "This list", [Where.APP], footer=True),
-    _action("command_palette", "ctrl+p colon", "Palette", _G, "Find any command by name", [Where.APP], footer=True,
-            palette=False),
     _action("quit", "q", "Quit", _G, "Leave: with everything running, or drained and stopped", [Where.APP],
             footer=True),
+    _action("command_palette", "ctrl+p colon", "Palette", _G, "Find any command by name", [Where.APP],
+            palette=False),
 )  # fmt: skip
 """In the order of the footer and the help screen."""
 
@@ -164,7 +165,7 @@ class ActionProvider(Provider):
     def _offers(self) -> list[Action]:
         return [action for action in ACTIONS if action.palette and applies(action, self.screen)]
 
-    def _command(self, action: Action) -> partial[object]:
+    def _command(self, action: Action) -> partial[Coroutine[Any, Any, bool]]:
         namespace = "app" if Where.APP in action.where else "screen"
         return partial(self.app.run_action, f"{namespace}.{action.id}")
 

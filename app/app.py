@@ -1,9 +1,8 @@
-"""The application: one feed in, one road for commands and questions out. What is on the screen is the screens' business."""
+"""The application: one feed in, one road for commands and questions out. The rest is the screens' business."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 from dataclasses import replace
 from datetime import tzinfo
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from app.present.condition import FeedState
 from app.screens.dashboard import DashboardScreen
 from app.screens.dialogs import DIALOGS
 from app.screens.help import HelpScreen
+from app.signals import exit_on_signals
 from app.theme import DARK, THEMES
 from orchestrator.contract.client import OrchestratorClient
 from orchestrator.contract.command import Accepted
@@ -36,7 +36,6 @@ class GpudeckApp(App[str | None]):
     TITLE = "gpudeck"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.Where.APP)
     COMMANDS = App.COMMANDS | {actions.ActionProvider}
-    ENABLE_COMMAND_PALETTE = True
     CSS_PATH = "app.tcss"
 
     snapshot: reactive[Snapshot | None] = reactive(None)
@@ -55,20 +54,11 @@ class GpudeckApp(App[str | None]):
         self.theme = theme if theme in self.available_themes else DARK.name
 
     def on_mount(self) -> None:
-        self._leave_cleanly_on_signals()
+        if unbound := exit_on_signals(self.exit):
+            self.log.warning(f"no handler for {unbound}")
         self.push_screen(DashboardScreen())
         self.set_interval(1.0, self.tick)
         self.run_worker(follow(self.client, self.post_message, asyncio.sleep), name="feed", exit_on_error=True)
-
-    def _leave_cleanly_on_signals(self) -> None:
-        # Textual restores the terminal only on its own way out: without these handlers a SIGTERM or a closed
-        # terminal leaves the alternate screen and mouse reporting on.
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            try:
-                loop.add_signal_handler(number, self.exit)
-            except (NotImplementedError, RuntimeError, ValueError) as error:
-                self.log.warning(f"no handler for {number.name}: {error}")  # not in the main thread, or Windows
 
     def tick(self) -> None:
         """One second passed without the TUI looking at a clock."""

@@ -1,11 +1,12 @@
 """Figures as text. Pure: no clock, no locale, no terminal.
 
-Amounts are cut off, never rounded up, as the ledger's own floor is: a balance shown is a balance that is there. An absent
-measurement is `ABSENT`, never 0.
+Amounts are cut off, never rounded up, as the ledger's own floor is: a balance shown is a balance that is there. An
+absent measurement is `ABSENT`, never 0.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -14,6 +15,7 @@ ABSENT: Final = "n/a"
 NOTHING: Final = "–"
 """Shown where a figure does not exist yet, such as a percentile of no requests."""
 
+_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _SECOND_NS: Final = 1_000_000_000
 _DOLLAR_U: Final = 1_000_000
 _CENT_U: Final = 10_000
@@ -154,8 +156,10 @@ def clock(at_ns: int, zone: tzinfo | None = None) -> str:
 
 
 def plain(text: str) -> str:
-    """Foreign text made harmless: control characters (escapes, bidi overrides) gone, tabs and line ends as spaces."""
-    spaced = text.replace("\t", "    ").replace("\n", " ").replace("\r", " ")
+    """Foreign text made harmless: terminal sequences, control characters and bidi overrides gone, tabs and line ends
+    as spaces."""
+    spaced = _SEQUENCE.sub("", text) if "\x1b" in text else text
+    spaced = spaced.replace("\t", "    ").replace("\n", " ").replace("\r", " ")
     if spaced.isprintable():
         return spaced
     return "".join(char for char in spaced if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn"})

@@ -1,9 +1,9 @@
 """Every message that crosses a screen, in one place.
 
-Two directions. Widgets and screens ask by posting (`CommandRequested`, `QuoteWanted`, `LogsWanted`, `DialogWanted`); these
-bubble to the app, which alone holds the client. The app answers by posting (`CommandAnswered`, `QuoteArrived`,
-`LogsArrived`) to the screens on its stack. The feed (`SnapshotArrived`, `FeedLost`) reaches only the app, which keeps the
-newest snapshot; screens watch that.
+Two directions. Widgets and screens ask by posting (`CommandRequested`, `QuoteWanted`, `LogsWanted`, `DialogWanted`);
+these bubble to the app, which alone holds the client. The app answers by posting (`CommandAnswered`, `QuoteArrived`,
+`LogsArrived`) to the screens on its stack. The feed (`SnapshotArrived`, `FeedLost`) reaches only the app, which keeps
+the newest snapshot; screens watch that.
 """
 
 from __future__ import annotations

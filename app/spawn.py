@@ -1,4 +1,4 @@
-"""Find the running orchestrator, or start one that outlives this process.
+"""Find the running orchestrator, start one that outlives this process, or stop it.
 
 The child gets a session of its own (a Ctrl-C in this terminal is not for it), no stdin, and a file for whatever its
 interpreter or a library writes to stdout and stderr; its own log is elsewhere (places.log_file).
@@ -11,16 +11,19 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from app.client import NotRunning, SocketClient, program_version
+from app.client import Gone, NotRunning, SocketClient, command_id, program_version
+from orchestrator.contract.command import Refused, Shutdown
 from orchestrator.contract.places import HOME_VARIABLE, Places
 from orchestrator.contract.places import places as places_of
+from orchestrator.contract.snapshot import Snapshot
 
 POLL_S: Final = 0.05
+EXIT_CONFIGURATION: Final = 78
 EXIT_LOCKED: Final = 75
 """Exit status of `orchestrator serve` when another one holds the lock."""
 LINES_MAX: Final = 12
@@ -88,6 +91,49 @@ async def ensure_orchestrator(
         await asyncio.sleep(POLL_S)
 
 
+class StopRefused(Exception):
+    """The orchestrator will not stop now; the message is its own sentence."""
+
+
+async def stop_orchestrator(
+    client: SocketClient,
+    mode: Literal["leave", "drain"],
+    *,
+    timeout_s: float,
+    on_state: Callable[[Snapshot], None] = lambda _: None,
+) -> None:
+    """Send Shutdown and wait until the process has ended; `on_state` hears how it goes.
+
+    Raises TimeoutError after `timeout_s` seconds (the stop goes on by itself), StopRefused, and ConnectionError when
+    no orchestrator was there in the first place.
+    """
+    pid = (await client.hello()).pid
+    async with asyncio.timeout(timeout_s):
+        try:
+            outcome = await client.send(Shutdown(id=command_id(), mode=mode))
+        except (Gone, NotRunning):
+            outcome = None  # it ended before its answer was on the way, which is what was asked for
+        if isinstance(outcome, Refused):
+            raise StopRefused(outcome.message)
+        with suppress(ConnectionError):
+            async for state in client.snapshots():
+                on_state(state)
+        while True:
+            if not process_runs(pid):
+                return
+            await asyncio.sleep(POLL_S)
+
+
+def process_runs(pid: int) -> bool:
+    """Whether the process exists and has not ended; one that nobody collected yet (a zombie) has ended."""
+    try:
+        # The state follows the name, which stands in parentheses and may itself contain anything.
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return False
+    return state not in ("Z", "X")
+
+
 def serve_command(engine: str, gpus: str | None, port: int | None) -> list[str]:
     """argv of `orchestrator serve` with this interpreter."""
     command = [sys.executable, "-m", "orchestrator", "serve", "--engine", engine]
@@ -127,7 +173,7 @@ class _Child:
     def __init__(self, places: Places, command: Sequence[str], environ: Mapping[str, str]) -> None:
         self._capture = captured_output(places)
         self._capture.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._capture.open("ab") as output:
+        with os.fdopen(os.open(self._capture, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             if output.tell() > CAPTURE_BYTES_MAX:
                 output.truncate(0)
             self._offset = self._capture.stat().st_size

@@ -1,7 +1,7 @@
 """The three palettes of gpudeck and the names the rest of the TUI uses for colour.
 
-One accent per palette. State colours are the only others, and none of them carries a meaning alone: every state also has
-a glyph and a word (`app.present.glyphs`). CSS and content refer to `$tone-*`, never to a colour value.
+One accent per palette. State colours are the only others, and none of them carries a meaning alone: every state also
+has a glyph and a word (`app.present.glyphs`). CSS and content refer to `$tone-*`, never to a colour value.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def landscape() -> Image:
     cv2.circle(picture, (350, 222), 27, (255, 240, 205), -1, cv2.LINE_AA)
     grain = noise(rng, 8, 8, 0.75)
     # Light from the right on a relief: crags instead of mist.
-    facets = np.clip(-11 * cv2.Sobel(cv2.GaussianBlur(grain, (0, 0), 2.2), -1, 1, 0), -0.3, 0.3)
+    facets = np.clip(-3.5 * cv2.Sobel(cv2.GaussianBlur(grain, (0, 0), 2.2), -1, 1, 0), -0.14, 0.14)
     for base, height, first, dark, light in (
         (300, 150, 3, (88, 92, 132), (176, 150, 158)),
         (312, 105, 4, (56, 66, 102), (132, 112, 122)),

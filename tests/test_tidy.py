@@ -1,5 +1,6 @@
-"""House rules as tests: every file of the repository keeps them (tests/tidy_rules.py), and every rule is itself tested: a
-planted violation must be caught, and its allowed neighbour must pass.
+"""House rules as tests: every file of the repository keeps them, and every rule is itself tested.
+
+A planted violation must be caught, and its allowed neighbour must pass (the rules are in tests/tidy_rules.py).
 """
 
 from __future__ import annotations
@@ -106,8 +107,11 @@ HOUSE = "/ho" + "me/"
         (names_say_what_things_are, "tests/a.py", "class BillingServiceError(Exception): ...\n"),
         (no_test_sleeps, "tests/a.py", "import time\ntime.sleep(1)\n"),
         (no_test_sleeps, "tests/a.py", "from asyncio import sleep\nasync def f():\n    await sleep(0.1)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\nfor _ in range(5):\n    time.sleep(1)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\ndef test_x():\n    while True:\n        time.sleep(1)\n"),
+        (only_the_clock_reads_the_clock, "orchestrator/worker/a.py", "import time\nx = time.time()\n"),
         (no_path_of_a_developer_s_machine, "a.toml", f'path = "{HERE}x"\n'),
-        (no_path_of_a_developer_s_machine, "a.md", f"see {HOUSE}ada/x\n"),
+        (no_path_of_a_developer_s_machine, "a.md", f"see {HOUSE}mallory/x\n"),
         (no_trailing_whitespace, "a.md", "text \n"),
         (no_trailing_whitespace, "a.md", "text\r\n"),
         (no_trailing_whitespace, "a.md", "text"),
@@ -139,10 +143,13 @@ def test_a_planted_violation_is_caught(rule: Rule, path: str, text: str) -> None
         (only_the_clock_reads_the_clock, "orchestrator/a.py", "import time\ntime.sleep(1)\nx = loop.time()\n"),
         (only_the_clock_reads_the_clock, "orchestrator/a.py", "def f(now):\n    return self.now() + now()\n"),
         (only_the_clock_reads_the_clock, "tests/a.py", "import time\nx = time.time()\n"),
-        (nothing_is_left_to_do, "README.md", "mktemp -d XXX" + "XXX and todo lists\n"),
+        (nothing_is_left_to_do, "README.md", "mktemp -d XXXXXX and todo lists\n"),
         (names_say_what_things_are, "app/a.py", "class Serviced: ...\nmanager = 1\n"),
         (no_test_sleeps, "tests/waiting.py", "import time\ntime.sleep(1)\n"),
         (no_test_sleeps, "tests/a.py", "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\nwhile not done():\n    time.sleep(1)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\nfor _ in x:\n    if y:\n        break\n    time.sleep(1)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\ndef test_x():\n    def slow():\n        time.sleep(1)\n"),
         (no_path_of_a_developer_s_machine, "a.md", f"https://example.org{HERE}x, docs{HOUSE}ada and {HOUSE}<name>\n"),
         (no_trailing_whitespace, "a.md", "text\n\n"),
         (no_trailing_whitespace, "a.md", ""),

@@ -12,7 +12,7 @@ import click
 from app.cli.endpoints import demand_consent
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
-from app.cli.output import Column, print_fields, print_json, print_table, say
+from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import Session, talk
 from app.client import command_id
 from app.format import NOTHING, age, money, rate_per_hour, runway, seconds
@@ -33,7 +33,7 @@ def create_key(settings: Settings, *, name: str, account: str, ttl: str | None) 
         made = await session.send(CreateKey(id=command_id(), account=account, name=name, ttl_s=ttl_s))
         if made.secret is None:
             raise CliError(
-                f"the answer with the secret was lost; revoke the key with `gpudeck key rm {made.key_id}` and make another"
+                f"the answer with the secret was lost: `gpudeck key rm {made.key_id}` revokes it, then make another"
             )
         if settings.json:
             print_json({"key_id": made.key_id, "account": account, "name": name, "ttl_s": ttl_s, "secret": made.secret})
@@ -188,7 +188,7 @@ def show_bill(settings: Settings, *, account: str, month: str | None, lines: boo
         return
     if found.lines:
         print_table(*(_every_line(found.lines) if lines else _sums(found.lines)))
-        print_fields({"": ""})
+        print_blank()
     totals = [("total", money(found.total_u)), ("topped up", money(found.topped_up_u))]
     if found.absorbed_u:
         totals.insert(1, ("not charged", money(found.absorbed_u)))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from contextlib import suppress
-from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import click
 
@@ -14,13 +11,10 @@ from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
 from app.cli.session import Session, complete, here
-from app.client import Gone, NotRunning, SocketClient, command_id
+from app.client import SocketClient
 from app.format import rate_per_hour
-from app.spawn import attach, ensure_orchestrator
-from orchestrator.contract.command import Refused, Shutdown
+from app.spawn import StopRefused, attach, ensure_orchestrator, stop_orchestrator
 from orchestrator.contract.snapshot import Snapshot, WorkerState
-
-POLL_S: Final = 0.05
 
 
 def start(settings: Settings, *, engine: str, gpus: str | None, port: int | None, timeout_s: float) -> None:
@@ -99,56 +93,26 @@ async def _confirm(settings: Settings, client: SocketClient, mode: str) -> None:
         raise CliError("nothing was stopped", Exit.FAILURE)
 
 
-async def shut_down(
-    client: SocketClient, mode: Literal["leave", "drain"], timeout_s: float, quiet: bool = False
-) -> None:
-    """Send Shutdown and wait until the process has ended. Raises CliError 5 when it takes longer than `timeout_s`."""
-    pid = (await client.hello()).pid
-    try:
-        outcome = await client.send(Shutdown(id=command_id(), mode=mode))
-    except (Gone, NotRunning):
-        pass  # it ended before its answer was on the way, which is what was asked for
-    else:
-        if isinstance(outcome, Refused):
-            raise CliError(outcome.message, Exit.REFUSED)
-    try:
-        async with asyncio.timeout(timeout_s):
-            with suppress(ConnectionError):
-                await _watch_end(client, quiet)
-            await _ended(pid)
-    except TimeoutError:
-        raise CliError(
-            f"the orchestrator (pid {pid}) is still stopping after {timeout_s:g} s; it goes on by itself", Exit.TIMEOUT
-        ) from None
-
-
-async def _watch_end(client: SocketClient, quiet: bool) -> None:
-    """Follow the state until the feed ends, saying whenever the number of workers changes."""
+async def shut_down(client: SocketClient, mode: Literal["leave", "drain"], timeout_s: float) -> None:
+    """Stop the orchestrator and say how it goes. Raises CliError 5 when it takes longer than `timeout_s` seconds."""
     shown = -1
-    async for state in client.snapshots():
+
+    def on_state(state: Snapshot) -> None:
+        nonlocal shown
         live = live_workers(state)
-        if live != shown and live and not quiet:
+        if live and live != shown:
             running = sum(view.traffic.running for view in state.endpoints)
             say(f"stopping: {live} worker(s), {running} request(s) in flight")
         shown = live
 
-
-async def _ended(pid: int) -> None:
-    """Until no process `pid` runs. One that ended but was not yet collected by its parent counts as ended."""
-    while True:
-        if not running(pid):
-            return
-        await asyncio.sleep(POLL_S)
-
-
-def running(pid: int) -> bool:
-    """Whether the process `pid` exists and has not ended."""
     try:
-        # The state follows the name, which stands in parentheses and may itself contain anything.
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError, IndexError):
-        return False
-    return state not in ("Z", "X")
+        await stop_orchestrator(client, mode, timeout_s=timeout_s, on_state=on_state)
+    except StopRefused as error:
+        raise CliError(str(error), Exit.REFUSED) from error
+    except TimeoutError:
+        raise CliError(
+            f"the orchestrator is still stopping after {timeout_s:g} s; it goes on by itself", Exit.TIMEOUT
+        ) from None
 
 
 def live_workers(state: Snapshot) -> int:

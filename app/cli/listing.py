@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.cli.lifecycle import engine_text, gpus_text
 from app.cli.options import Settings
-from app.cli.output import Column, print_fields, print_json, print_table, say
+from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import Session, find_endpoint, talk
 from app.format import (
     ABSENT,
@@ -61,7 +61,7 @@ def show_status(settings: Settings) -> None:
         print_json(state)
         return
     print_fields(_overview(state))
-    print_fields({"": ""})
+    print_blank()
     _print_endpoints(state)
 
 
@@ -80,7 +80,7 @@ def show_endpoint(settings: Settings, slug: str) -> None:
         return
     print_fields(_details(view, state))
     if view.workers:
-        print_fields({"": ""})
+        print_blank()
         print_table(WORKER_COLUMNS, [worker_row(worker, state) for worker in view.workers])
 
 

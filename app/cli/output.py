@@ -69,6 +69,11 @@ def print_fields(fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name}{' ' * (width - cells(name))}{GAP}{plain(value)}".rstrip())
 
 
+def print_blank() -> None:
+    """An empty line between two blocks on stdout."""
+    click.echo()
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout. Pydantic models are written field by field."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable))

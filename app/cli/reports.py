@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
-from app.cli.output import Column, print_fields, print_json, print_table, say
+from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import complete, here
 from app.client import program_version
 from app.format import plain
@@ -100,7 +100,8 @@ def print_document(document: Any) -> None:
         flat = flatten({name: value for name, value in document.items() if name not in tables})
         print_fields(flat)
         for name, value in tables.items():
-            print_fields({"": ""} if flat else {})
+            if flat:
+                print_blank()
             if len(tables) > 1:
                 print_fields({name: ""})
             _print_list(value)

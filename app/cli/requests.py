@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-import click
 import httpx
 
 from app.cli.exits import CliError, Exit
@@ -103,8 +102,8 @@ def prepare(call: Call) -> Request:
         headers["content-type"] = "application/octet-stream"
     for text in call.header:
         name, colon, value = text.partition(":")
-        if not colon or not name.strip():
-            raise CliError(f"--header: '{text}' is not 'Name: value'", Exit.USAGE)
+        if not colon or not name.strip() or not (text.isascii() and text.isprintable()):
+            raise CliError(f"--header: '{plain(text)}' is not 'Name: value' in printable ASCII", Exit.USAGE)
         headers[name.strip().lower()] = value.strip()
     query = []
     for text in call.query:
@@ -112,6 +111,8 @@ def prepare(call: Call) -> Request:
         if not equals:
             raise CliError(f"--query: '{text}' is not K=V", Exit.USAGE)
         query.append((name, value))
+    if not (call.method.isascii() and call.method.isalpha()):
+        raise CliError(f"--method: '{plain(call.method)}' is no HTTP method", Exit.USAGE)
     return Request(call.method.upper(), body, headers, query)
 
 
@@ -152,7 +153,11 @@ async def _reply(url: str, key: str, request: Request, timeout_s: float) -> Asyn
         ):
             started = loop.time()
             async with client.stream(
-                request.method, url, content=request.body, headers=headers, params=request.query or None
+                request.method,
+                url,
+                content=request.body,
+                headers=headers,
+                params=httpx.QueryParams(tuple(request.query)) if request.query else None,
             ) as response:
                 yield response, started
     except TimeoutError:
@@ -160,7 +165,7 @@ async def _reply(url: str, key: str, request: Request, timeout_s: float) -> Asyn
     except httpx.ConnectError as error:
         raise CliError(f"the gateway at {url} does not answer: {error}", Exit.NOT_RUNNING) from error
     except httpx.HTTPError as error:
-        raise CliError(f"the reply broke off: {error or type(error).__name__}") from error
+        raise CliError(f"the reply broke off: {str(error) or type(error).__name__}") from error
     except httpx.InvalidURL as error:
         raise CliError(f"--path: {error}", Exit.USAGE) from error
 
@@ -281,7 +286,7 @@ def _sink(call: Call, kind: str) -> IO[bytes] | _Guarded:
     terminal = sys.stdout.isatty()
     if terminal and kind.split("/")[0] in ("image", "audio", "video"):
         raise CliError(f"the reply is {plain(kind)}: give --out FILE, or send stdout to a file", Exit.USAGE)
-    return _Guarded(click.get_binary_stream("stdout"), terminal)
+    return _Guarded(sys.stdout.buffer, terminal)
 
 
 def _write_file(path: str, body: bytes) -> None:

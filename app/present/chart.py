@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from app.present.text import Line, Span, Tone, line
 
 EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
+SUBDUED: Final = {Tone.ACCENT: Tone.ACCENT_LOW, Tone.INFO: Tone.INFO_LOW, Tone.STARTING: Tone.STARTING_LOW}
 
 
 def resample(series: Sequence[int], columns: int) -> list[int]:
@@ -18,19 +20,27 @@ def resample(series: Sequence[int], columns: int) -> list[int]:
     if len(series) <= columns:
         return list(series)
     edges = [index * len(series) // columns for index in range(columns + 1)]
-    return [max(series[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    return [max(series[start:end]) for start, end in pairwise(edges)]
 
 
 def area(
-    series: Sequence[int], columns: int, rows: int = 1, *, tone: Tone = Tone.ACCENT, top: int | None = None, low: int = 0
+    series: Sequence[int],
+    columns: int,
+    rows: int = 1,
+    *,
+    tone: Tone = Tone.ACCENT,
+    top: int | None = None,
+    low: int = 0,
 ) -> list[Line]:
     """An area chart of `columns` x `rows` cells, newest at the right edge, from `low` to `top` (None: the maximum).
 
-    A value above zero shows at least one eighth; zero shows as a faint floor, and no value as nothing.
+    A value above zero shows at least one eighth; zero shows as a faint floor, and no value as nothing. A chart of one
+    row stays an eighth below its top, so that charts in neighbouring lines do not grow together.
     """
     values = resample(series, columns)
     ceiling = max(top if top is not None else max(values, default=0), low + 1)
-    levels = [_level(value, low, ceiling, rows) for value in values]
+    most = 7 if rows == 1 else rows * 8
+    levels = [_level(value, low, ceiling, most) for value in values]
     lead = columns - len(values)
     drawn: list[Line] = []
     for row in range(rows - 1, -1, -1):
@@ -40,15 +50,16 @@ def area(
             if level == 0 and row == 0:
                 spans.append(Span("▁", Tone.TRACK))
             else:
-                spans.append(Span(EIGHTHS[eighths], tone))
+                # The crest in full colour and what is under it subdued: the line reads before the mass does.
+                spans.append(Span(EIGHTHS[eighths], SUBDUED.get(tone, tone) if level > row * 8 + 8 else tone))
         drawn.append(merge(line(*spans)))
     return drawn
 
 
-def _level(value: int, low: int, ceiling: int, rows: int) -> int:
+def _level(value: int, low: int, ceiling: int, most: int) -> int:
     if value <= low:
         return 0
-    return max(1, min(round((value - low) * rows * 8 / (ceiling - low)), rows * 8))
+    return max(1, min(round((value - low) * most / (ceiling - low)), most))
 
 
 def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None = None) -> Line:
@@ -63,7 +74,7 @@ def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None =
     for column in range(columns):
         filled = column < full or (column == full and half == 1)
         if column == notch:
-            spans.append(Span("┃", Tone.STRONG if filled else Tone.MUTED))
+            spans.append(Span("╋", tone if filled else Tone.MUTED))
         elif column < full:
             spans.append(Span("━", tone))
         elif filled:
@@ -73,10 +84,11 @@ def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None =
     return merge(tuple(spans))
 
 
-def stack(columns: Sequence[Sequence[Tone]], room: int, rows: int) -> list[Line]:
-    """Half-block lanes: each column is the tones of its units from the bottom up, two units to a cell.
+def stack(columns: Sequence[Sequence[Tone]], room: int, rows: int, per_cell: int = 2) -> list[Line]:
+    """Lanes: each column is the tones of its units from the bottom up, two units to a cell, or one.
 
-    `columns` are the newest last; they end at the right edge of `room` cells. A cell's lower half takes the even unit.
+    `columns` are the newest last; they end at the right edge of `room` cells. With two units to a cell the lower half
+    takes the even unit; with one, an eighth stays free above it, which draws a line between lanes.
     """
     shown = columns[-room:] if room > 0 else []
     lead = room - len(shown)
@@ -84,6 +96,9 @@ def stack(columns: Sequence[Sequence[Tone]], room: int, rows: int) -> list[Line]
     for row in range(rows - 1, -1, -1):
         spans = [Span(" " * lead)] if lead else []
         for column in shown:
+            if per_cell == 1:
+                spans.append(Span("▇", column[row]) if row < len(column) else _cell(None, None, floor=row == 0))
+                continue
             below = column[row * 2] if row * 2 < len(column) else None
             above = column[row * 2 + 1] if row * 2 + 1 < len(column) else None
             spans.append(_cell(below, above, floor=row == 0))

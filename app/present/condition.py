@@ -9,14 +9,13 @@ from typing import Final
 from app.format import plain, seconds
 from orchestrator.contract.snapshot import Snapshot
 
-
 STALE_AFTER_S: Final = 3
 """Seconds without a frame after which an open feed counts as stale: it should bring several a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """What the TUI knows about its connection, without a clock: `silent_s` counts one-second ticks since the last frame."""
+    """What the TUI knows of its connection, without a clock: `silent_s` counts ticks since the last frame."""
 
     connected: bool = False
     reason: str | None = None
@@ -51,7 +50,7 @@ LIVE = Condition(Kind.LIVE)
 def of_feed(snapshot: Snapshot | None, feed: FeedState) -> Condition:
     """Loading until the first frame, failed when it cannot come, stale when frames stopped."""
     if snapshot is None:
-        return LOADING if feed.reason is None else Condition(Kind.FAILED, plain(feed.reason))
+        return LOADING if feed.reason is None else Condition(Kind.FAILED, "no connection, trying again")
     if feed.stale:
         return Condition(Kind.STALE, f"stale {seconds(feed.silent_s)}")
     return LIVE

@@ -1,4 +1,4 @@
-"""One endpoint in full: its workers, figures, cold starts, the scaler's decision, its specification, and how to call it."""
+"""One endpoint in full: workers, figures, cold starts, the scaler's decision, specification, and how to call it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from orchestrator.contract.snapshot import ColdStartView, EndpointView, GpuView,
 WORKER_COLUMNS: Final = (
     Column("label", "WORKER", 7),
     Column("state", "STATE", 11),
-    Column("tier", "TIER", 10, rank=3),
+    Column("tier", "TIER", 11, rank=3),
     Column("gpu", "GPU", 8, rank=2),
     Column("running", "RUN", 4, right=True),
     Column("served", "SERVED", 7, right=True),
@@ -28,6 +28,8 @@ WORKER_COLUMNS: Final = (
     Column("reason", "WHY", 10, rank=5, grow=True),
 )
 _PHASES: Final = (("create", Tone.IDLE), ("start", Tone.INFO), ("healthy", Tone.STARTING), ("first byte", Tone.BUSY))
+_TWO_COLUMNS: Final = 56
+_PAIR_MAX: Final = 44
 _SAMPLES: Final = {
     "image": "-F image=@photo.jpg -o out.png",
     "text": "-H 'content-type: application/json' -d '{\"prompt\": \"Hello\"}'",
@@ -102,7 +104,10 @@ def summary(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
         )
     if endpoint.problem is not None:
         lines.extend(problem(endpoint, now_ns, room, limit=4))
-        lines.extend(line(Span("│ ", Tone.FAILED), Span(clip(plain(text), room - 2), Tone.MUTED)) for text in endpoint.problem.log[-6:])
+        lines.extend(
+            line(Span("│ ", Tone.FAILED), Span(clip(plain(text), room - 2), Tone.MUTED))
+            for text in endpoint.problem.log[-6:]
+        )
     return lines
 
 
@@ -155,11 +160,12 @@ def _waterfall(ends: list[int], longest: int, bar: int) -> Line:
 def figures(endpoint: EndpointView, room: int) -> list[Line]:
     """Latency, queue, totals and cost, as name and value pairs in two columns."""
     traffic, cost = endpoint.traffic, endpoint.cost
+    oldest = latency(traffic.oldest_wait_ms) if traffic.queued else NOTHING
     pairs = [
         ("rpm", count(traffic.rpm)), ("p50", latency(traffic.p50_ms)),
         ("p95", latency(traffic.p95_ms)), ("p99", latency(traffic.p99_ms)),
         ("queued", count(traffic.queued)), ("queue p95", latency(traffic.queue_p95_ms)),
-        ("running", count(traffic.running)), ("oldest wait", latency(traffic.oldest_wait_ms) if traffic.queued else NOTHING),
+        ("running", count(traffic.running)), ("oldest wait", oldest),
         ("served", count(traffic.served_total)), ("failed", count(traffic.failed_total)),
         ("now", rate_per_hour(cost.per_hour_u)), ("worst case", rate_per_hour(cost.worst_case_per_hour_u)),
         ("today", money(cost.today_u)), ("total", money(cost.total_u)),
@@ -186,10 +192,12 @@ def specification(endpoint: EndpointView, room: int) -> list[Line]:
 
 
 def _pairs(pairs: list[tuple[str, str]], room: int) -> list[Line]:
-    half = room // 2
+    if room < _TWO_COLUMNS:
+        return [_pair(name, value, room) for name, value in pairs]
+    half = min(room // 2, _PAIR_MAX)
     lines: list[Line] = []
     for left, right in zip(pairs[::2], pairs[1::2], strict=True):
-        lines.append(line(_pair(*left, half - 1), "  ", _pair(*right, room - half - 1)))
+        lines.append(line(_pair(*left, half - 1), "  ", _pair(*right, min(room - half - 1, half - 1))))
     return lines
 
 
@@ -200,6 +208,8 @@ def _pair(name: str, value: str, room: int) -> Line:
 
 def calling(endpoint: EndpointView, kind: str, room: int) -> list[Line]:
     """The curl line, wrapped, and the key that copies it."""
-    return [*wrap(curl(endpoint, kind), room, Tone.INFO), BLANK, line(Span("y", Tone.ACCENT), Span(" copies it", Tone.MUTED))]
-
-
+    return [
+        *wrap(curl(endpoint, kind), room, Tone.INFO),
+        BLANK,
+        line(Span("y", Tone.ACCENT), Span(" copies it", Tone.MUTED)),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from app.format import count, latency, money
@@ -18,22 +19,22 @@ COLUMNS: Final = (
     Column("gpu", "GPU", 5, rank=5, grow=True, grow_max=10),
     Column("model", "MODEL", 14, rank=10),
     Column("state", "STATE", 11),
-    Column("workers", "WORKERS", 10, rank=2),
+    Column("workers", "WORKERS", 7, rank=2),
     Column("queue", "QUEUE", 5, right=True),
     Column("rpm", "RPM", 5, right=True),
-    Column("spark", "LAST 60 S", 20, rank=9, grow=True, grow_max=36),
+    Column("spark", "LAST 60 S", 16, rank=7, grow=True, grow_max=30),
     Column("p50", "P50", 7, rank=8, right=True),
     Column("p95", "P95", 7, rank=3, right=True),
-    Column("errors", "ERR", 4, rank=7, right=True),
+    Column("errors", "ERR", 4, rank=9, right=True),
     Column("cost", "$/H", 7, right=True),
     Column("today", "TODAY", 8, rank=6, right=True),
 )
 _PIPS_MAX: Final = 10
-NO_ENDPOINTS: Final = "No endpoints yet. Press n to create one; the dev preset (0-1) costs nothing while idle."
+NO_ENDPOINTS: Final = "No endpoints yet.\nPress n to create one. The dev preset (0-1) costs nothing while idle."
 
 
 def matching(endpoints: tuple[EndpointView, ...], needle: str) -> tuple[EndpointView, ...]:
-    """The endpoints that contain `needle` in name, model, GPU type or state, in any case; all of them when it is empty."""
+    """The endpoints with `needle` in name, model, GPU type or state, in any case; all of them when it is empty."""
     wanted = needle.strip().casefold()
     if not wanted:
         return endpoints
@@ -56,7 +57,9 @@ def title(snapshot: Snapshot) -> str:
 def rows(endpoints: tuple[EndpointView, ...], selected: str | None, room: int) -> list[Line]:
     """The head and one row an endpoint, each exactly `room` cells; the selected one carries a bar and a ground."""
     gap = 2 if room >= 100 else 1
-    chosen = table.choose(COLUMNS, room - 2, gap)
+    pips_room = max((min(endpoint.spec.maximum, _PIPS_MAX) for endpoint in endpoints), default=0)
+    columns = [replace(c, width=max(c.width, pips_room)) if c.key == "workers" else c for c in COLUMNS]
+    chosen = table.choose(columns, room - 2, gap)
     lines = [line("  ", table.head(chosen, gap))]
     for endpoint in endpoints:
         chosen_here = endpoint.spec.slug == selected

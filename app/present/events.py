@@ -28,6 +28,12 @@ def event_line(event: EventView, room: int, zone: tzinfo | None) -> Line:
     name = [Span(f"{event.endpoint} ", Tone.STRONG)] if event.endpoint else []
     tone = Tone.PLAIN if event.level in ("info", "good") else mark.tone
     return clip_line(
-        line(Span(clock(event.at_ns, zone), Tone.FAINT), " ", Span(f"{mark.glyph} ", mark.tone), *name, Span(plain(event.text), tone)),
+        line(
+            Span(clock(event.at_ns, zone), Tone.FAINT),
+            " ",
+            Span(f"{mark.glyph} ", mark.tone),
+            *name,
+            Span(plain(event.text), tone),
+        ),
         room,
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from app.format import ABSENT, clip, fit, memory_pair, percent, plain, power, temperature
 from app.present.chart import meter
 from app.present.lanes import Density
-from app.present.text import Line, Span, Tone, clip_line, line, pad
+from app.present.text import Line, Span, Tone, clip_line, line, pad, width
 from orchestrator.contract.snapshot import EndpointView, GpuView, Snapshot
 
-NO_GPUS = "No GPUs found. Declare some to try things out: gpudeck --gpus L40:4"
+_FIXED: Final = 8 + 14 + 2 + 5 + 10 + 7 + 2
+"""Cells of a row that are neither bar nor holder."""
+NO_GPUS: Final = "No GPUs found. Declare some to try things out: gpudeck --gpus L40:4"
 
 
 def title(snapshot: Snapshot) -> str:
@@ -26,17 +30,26 @@ def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: i
         cells = [_small(gpu, labels, half) for gpu in gpus]
         pairs = [(cells[i], cells[i + 1] if i + 1 < len(cells) else ()) for i in range(0, len(cells), 2)]
         return [line(pad(left, half), Span(" │ ", Tone.FAINT), right) for left, right in pairs]
-    return [_wide(gpu, labels, room) for gpu in gpus]
+    holders = [holder(gpu, labels) for gpu in gpus]
+    tail = min(max((width(each) for each in holders), default=0), 28)
+    tail = max(tail, len("HELD BY"))
+    bars = max(room - _FIXED - tail, 10)
+    sizes = (bars - bars * 2 // 5, bars * 2 // 5)
+    return (
+        [_head(sizes), *(_wide(gpu, held, sizes, room) for gpu, held in zip(gpus, holders, strict=True))]
+        if gpus
+        else []
+    )
 
 
-def holder(gpu: GpuView, labels: dict[str, str]) -> Line:
+def holder(gpu: GpuView, labels: dict[str, str], room: int = 28) -> Line:
     """`sketch·w1`, the foreign processes, `free`, or what is wrong with the card."""
     if gpu.state == "lost":
         return line(Span("✖ lost", Tone.FAILED))
     parts: list[Span] = []
     if gpu.endpoint is not None:
         worker = labels.get(gpu.worker_id or "", "")
-        parts.append(Span(gpu.endpoint, Tone.PLAIN))
+        parts.append(Span(clip(gpu.endpoint, room - len(worker) - 1), Tone.PLAIN))
         parts.append(Span(f"·{worker}" if worker else "", Tone.MUTED))
     foreign = [process for process in gpu.processes if process.worker_id is None]
     if foreign:
@@ -48,26 +61,26 @@ def holder(gpu: GpuView, labels: dict[str, str]) -> Line:
     return line(*parts) if parts else line(Span("free", Tone.MUTED))
 
 
-def _wide(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
-    tail_room = 20 if room >= 100 else 15
-    fixed = 2 + 6 + 5 + 14 + 5 + 5 + 9 + 6 + tail_room
-    bars = max(room - fixed, 12)
-    memory_bar, load_bar = bars - bars * 2 // 5, bars * 2 // 5
+def _head(sizes: tuple[int, int]) -> Line:
+    titles = f"{'GPU':<8}{'MEM':<{sizes[0] + 16}}{'UTL':<{sizes[1] + 6}}{'PWR':>9}{'TEMP':>7}  HELD BY"
+    return line(Span(titles, Tone.TITLE))
+
+
+def _wide(gpu: GpuView, held: Line, sizes: tuple[int, int], room: int) -> Line:
     share = _share(gpu)
     return clip_line(
         line(
-            Span(f"{gpu.index} ", Tone.MUTED),
+            Span(f"{gpu.index:<2}", Tone.MUTED),
             Span(fit(gpu.type, 5) + " ", Tone.STRONG),
-            _name("MEM "),
-            meter(share, memory_bar, _heat(share, 0.95)),
-            _figure(memory_pair(gpu.memory_used_bytes, gpu.memory_total_bytes), 15),
-            _name("  UTL "),
-            meter(_ratio(gpu.utilisation_percent), load_bar, Tone.INFO),
+            meter(share, sizes[0], _heat(share, 0.95)),
+            _figure(memory_pair(gpu.memory_used_bytes, gpu.memory_total_bytes), 14),
+            "  ",
+            meter(_ratio(gpu.utilisation_percent), sizes[1], Tone.INFO),
             _figure(percent(gpu.utilisation_percent), 5),
             _figure(power(gpu.power_mw, gpu.power_limit_mw), 10),
-            _figure(temperature(gpu.temperature_c), 6, _temperature_tone(gpu)),
+            _figure(temperature(gpu.temperature_c), 7, _temperature_tone(gpu)),
             "  ",
-            holder(gpu, labels),
+            held,
         ),
         room,
     )
@@ -79,12 +92,12 @@ def _small(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
         line(
             Span(f"{gpu.index} ", Tone.MUTED),
             Span(fit(gpu.type, 4) + " ", Tone.STRONG),
-            meter(share, 6, _heat(share, 0.95)),
+            meter(share, 5, _heat(share, 0.95)),
             _figure(percent(None if share is None else round(share * 100)), 5),
             _figure(percent(gpu.utilisation_percent), 5, Tone.INFO),
             _figure(temperature(gpu.temperature_c), 5, _temperature_tone(gpu)),
             " ",
-            holder(gpu, labels),
+            holder(gpu, labels, room - 28),
         ),
         room,
     )
@@ -108,10 +121,6 @@ def _temperature_tone(gpu: GpuView) -> Tone:
     if gpu.temperature_c is None or gpu.temperature_c < 80:
         return Tone.PLAIN
     return Tone.FAILED if gpu.temperature_c >= 90 else Tone.STARTING
-
-
-def _name(text: str) -> Span:
-    return Span(text, Tone.MUTED)
 
 
 def _figure(text: str, room: int, tone: Tone = Tone.PLAIN) -> Span:

@@ -9,8 +9,8 @@ from orchestrator.contract.snapshot import Snapshot
 
 
 def title_bar(snapshot: Snapshot | None, feed: FeedState, room: int, *, readonly: bool) -> Line:
-    """Product, engine, SIMULATED badge and address at the left; connection at the right. Exactly `room` cells or less."""
-    left: list[Span] = [Span("▌", Tone.ACCENT), Span("gpudeck", Tone.STRONG)]
+    """Product, engine, SIMULATED badge and address at the left; connection at the right. At most `room` cells."""
+    left: list[Span] = [Span("▌", Tone.ACCENT), Span(" gpudeck", Tone.STRONG)]
     if snapshot is not None:
         engine_tone = Tone.MUTED if snapshot.engine.ok else Tone.FAILED
         left.append(Span(f"  {snapshot.engine.kind.value}", engine_tone))
@@ -43,7 +43,9 @@ def connection(snapshot: Snapshot | None, feed: FeedState, room: int = 120) -> L
 def banner(snapshot: Snapshot | None, feed: FeedState) -> Span | None:
     """The one thing that needs attention now, worst first; None when nothing does. Tone FAILED or STARTING."""
     if snapshot is None:
-        return None if feed.reason is None else Span(f"Cannot reach the orchestrator: {plain(feed.reason)}", Tone.FAILED)
+        return (
+            None if feed.reason is None else Span(f"Cannot reach the orchestrator: {plain(feed.reason)}", Tone.FAILED)
+        )
     if feed.reason is not None:
         return Span(f"Connection lost: {plain(feed.reason)}. What you see is the last known state.", Tone.FAILED)
     if not snapshot.ledger_ok:
@@ -56,10 +58,15 @@ def banner(snapshot: Snapshot | None, feed: FeedState) -> Span | None:
 def _credit(snapshot: Snapshot) -> Span | None:
     for account in snapshot.accounts:
         if account.suspended:
-            text = f"Credit of {account.name} is below {money(account.floor_u)}: its endpoints are stopped. Top up (t), then enable them."
+            text = (
+                f"Credit of {plain(account.name)} is below {money(account.floor_u)}: its endpoints are stopped. "
+                "Top up (t), then enable them (d)."
+            )
             return Span(text, Tone.FAILED)
     for account in snapshot.accounts:
         if account.warned:
             left = runway(account.runway.current_h)
-            return Span(f"Credit of {account.name} lasts {left} at the current burn. Top up with t.", Tone.STARTING)
+            return Span(
+                f"Credit of {plain(account.name)} lasts {left} at the current burn. Top up with t.", Tone.STARTING
+            )
     return None

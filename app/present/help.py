@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
+from typing import Final
 
 from app.present.glyphs import BUSY, DRAINING, FAILED, IDLE, STARTING, STOPPING
-from app.present.text import BLANK, Line, Span, Tone, joined, line, wrap
+from app.present.text import BLANK, Line, Span, Tone, flow, line, pad, wrap
 
-KEY_ROOM = 15
+KEY_ROOM: Final = 15
+_TWO_COLUMNS: Final = 96
+Groups = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
 
-def rows(groups: Sequence[tuple[str, Sequence[tuple[str, str]]]], room: int) -> list[Line]:
-    """Groups of (keys, what they do) under their headings, then the legend of states."""
+def rows(groups: Groups, room: int) -> list[Line]:
+    """Groups of (keys, what they do) under their headings and the legend of states; two columns where they fit."""
+    if room < _TWO_COLUMNS:
+        return [*_column(groups, room), BLANK, *legend(room)]
+    half = (room - 4) // 2
+    left, right = _column(groups[:2], half), [*_column(groups[2:], half), BLANK, *legend(half)]
+    return [line(pad(one, half), "    ", other) for one, other in zip_longest(left, right, fillvalue=BLANK)]
+
+
+def _column(groups: Groups, room: int) -> list[Line]:
     lines: list[Line] = []
     for heading, entries in groups:
         if lines:
@@ -20,13 +32,16 @@ def rows(groups: Sequence[tuple[str, Sequence[tuple[str, str]]]], room: int) -> 
         for keys, text in entries:
             for index, wrapped in enumerate(wrap(text, max(room - KEY_ROOM, 20))):
                 lines.append(line(Span(f"{keys if index == 0 else '':<{KEY_ROOM}}", Tone.ACCENT), wrapped))
-    return [*lines, BLANK, *legend(room)]
+    return lines
 
 
 def legend(room: int) -> list[Line]:
     """What the glyphs and letters of a worker mean."""
-    marks = joined([line(m.spans()) for m in (STARTING, IDLE, BUSY, DRAINING, STOPPING, FAILED)], Span("   "))
+    marks = flow([line(mark.spans()) for mark in (STARTING, IDLE, BUSY, DRAINING, STOPPING, FAILED)], room, gap=3)
     tiers = line(
-        Span("B", Tone.MUTED), Span(" baseline rate   ", Tone.MUTED), Span("A", Tone.AUTO), Span(" autoscale rate", Tone.MUTED)
+        Span("B", Tone.MUTED),
+        Span(" baseline rate   ", Tone.MUTED),
+        Span("A", Tone.AUTO),
+        Span(" autoscale rate", Tone.MUTED),
     )
-    return [line(Span("Worker states", Tone.STRONG)), marks, tiers]
+    return [line(Span("Workers", Tone.STRONG)), *marks, tiers]

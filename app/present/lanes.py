@@ -11,8 +11,19 @@ from enum import StrEnum
 from typing import Final
 
 from app.format import plain, seconds
-from app.present.chart import area, stack
-from app.present.glyphs import BUSY, DRAINING, FAILED, IDLE, STARTING, STOPPING, Mark, present_workers, tier_letter, worker_mark
+from app.present.chart import EIGHTHS, merge, stack
+from app.present.glyphs import (
+    BUSY,
+    DRAINING,
+    FAILED,
+    IDLE,
+    STARTING,
+    STOPPING,
+    Mark,
+    present_workers,
+    tier_letter,
+    worker_mark,
+)
 from app.present.text import BLANK, Line, Span, Tone, clip_line, flow, joined, line, pad, wrap
 from orchestrator.contract.snapshot import EndpointState, EndpointView, LaneSample, WorkerState, WorkerView
 
@@ -40,22 +51,31 @@ def density_of(width: int, height: int) -> Density:
 def rows(endpoints: tuple[EndpointView, ...], now_ns: int, room: int, density: Density) -> list[Line]:
     """The lanes of every endpoint, in lines of at most `room` cells."""
     if density is Density.COMPACT:
-        return [_compact(endpoint, room) for endpoint in endpoints]
+        top = max(
+            (
+                max([len(_units(sample)) for sample in endpoint.lanes] + [endpoint.spec.maximum])
+                for endpoint in endpoints
+            ),
+            default=1,
+        )
+        return [_compact(endpoint, top, room) for endpoint in endpoints]
     lines: list[Line] = []
     for endpoint in endpoints:
         if lines:
             lines.append(BLANK)
-        lines.extend(lane(endpoint, now_ns, room))
+        lines.extend(lane_with_problem(endpoint, now_ns, room, density))
     return lines
 
 
-def lane(endpoint: EndpointView, now_ns: int, room: int, label_room: int = _LABEL) -> list[Line]:
+def lane(endpoint: EndpointView, now_ns: int, room: int, density: Density = Density.NORMAL) -> list[Line]:
     """One endpoint: name and counts at the left, the strip at the right, its workers as chips below."""
+    label_room = _LABEL if density is Density.NORMAL else _LABEL + 4
     strip_room = max(room - label_room, 10)
+    per_cell = 1 if density is Density.ROOMY else 2
     shown = endpoint.lanes[-LANE_SECONDS:]
     peak = max([len(_units(sample)) for sample in shown] + [endpoint.spec.baseline, 1])
-    height = min(max((peak + 1) // 2, 1), _MOST_ROWS)
-    strip = strip_of(shown, strip_room, height)
+    height = min(-(-peak // per_cell), _MOST_ROWS * 2 // per_cell)
+    strip = strip_of(shown, strip_room, height, per_cell)
     labels = [
         line(Span(endpoint.spec.slug, Tone.STRONG), " ", Span(endpoint.spec.setup, Tone.MUTED)),
         counts(endpoint),
@@ -68,7 +88,15 @@ def lane(endpoint: EndpointView, now_ns: int, room: int, label_room: int = _LABE
     return lines + chips(endpoint, now_ns, room)
 
 
-def strip_of(samples: tuple[LaneSample, ...], room: int, height: int) -> list[Line]:
+def lane_with_problem(endpoint: EndpointView, now_ns: int, room: int, density: Density = Density.NORMAL) -> list[Line]:
+    """The lane, and under a failed or retrying endpoint what is wrong."""
+    lines = lane(endpoint, now_ns, room, density)
+    if endpoint.problem and endpoint.state in (EndpointState.FAILED, EndpointState.BACKOFF):
+        lines.extend(problem(endpoint, now_ns, room))
+    return lines
+
+
+def strip_of(samples: tuple[LaneSample, ...], room: int, height: int, per_cell: int = 2) -> list[Line]:
     """Two minutes of worker counts in `room` x `height` cells; a minute that has not happened yet stays empty."""
     slots = min(room, LANE_SECONDS)
     repeat, extra = divmod(room, slots)
@@ -76,8 +104,8 @@ def strip_of(samples: tuple[LaneSample, ...], room: int, height: int) -> list[Li
     for slot in range(slots):
         sample = _sample_at(samples, slot, slots)
         wide = repeat + (1 if slot >= slots - extra else 0)
-        columns.extend([_units(sample)[: height * 2] if sample else []] * wide)
-    return stack(columns, room, height)
+        columns.extend([_units(sample)[: height * per_cell] if sample else []] * wide)
+    return stack(columns, room, height, per_cell)
 
 
 def _sample_at(samples: tuple[LaneSample, ...], slot: int, slots: int) -> LaneSample | None:
@@ -115,11 +143,8 @@ def absence(endpoint: EndpointView) -> str:
 
 
 def chips(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
-    """The present workers as `● w1 B busy`, wrapped; under a failed endpoint its problem instead of nothing."""
-    found = flow([chip(worker, endpoint.concurrency, now_ns) for worker in present_workers(endpoint)], room, gap=3)
-    if endpoint.problem and endpoint.state in (EndpointState.FAILED, EndpointState.BACKOFF):
-        return found + problem(endpoint, now_ns, room)
-    return found
+    """The present workers as `● w1 B busy`, wrapped."""
+    return flow([chip(worker, endpoint.concurrency, now_ns) for worker in present_workers(endpoint)], room, gap=3)
 
 
 def problem(endpoint: EndpointView, now_ns: int, room: int, limit: int = 2) -> list[Line]:
@@ -137,10 +162,11 @@ def problem(endpoint: EndpointView, now_ns: int, room: int, limit: int = 2) -> l
 def chip(worker: WorkerView, concurrency: int, now_ns: int) -> Line:
     """Glyph, label, tier and word of one worker, with requests in flight or seconds of start where they tell more."""
     mark = worker_mark(worker)
+    tier = line(" ", tier_letter(worker)) if worker.tier else BLANK
     return line(
         Span(mark.glyph, mark.tone),
-        Span(f" {worker.label} ", Tone.PLAIN),
-        tier_letter(worker),
+        Span(f" {worker.label}", Tone.PLAIN),
+        tier,
         Span(f" {mark.word}{_detail(worker, mark, concurrency, now_ns)}", mark.tone),
     )
 
@@ -153,14 +179,17 @@ def _detail(worker: WorkerView, mark: Mark, concurrency: int, now_ns: int) -> st
     return ""
 
 
-def _compact(endpoint: EndpointView, room: int) -> Line:
+def _compact(endpoint: EndpointView, top: int, room: int) -> Line:
     """Name, a one-row strip and the workers' glyphs and labels, then the counts in words where they fit."""
     shown = endpoint.lanes[-LANE_SECONDS:]
-    totals = [len(_units(sample)) for sample in shown]
-    strip = area(totals, 20, tone=Tone.IDLE, top=max(endpoint.spec.maximum, *totals, 1) if totals else 1)[0]
+    strip = _thin_strip(shown, 20, top)
     workers = joined(
         [
-            line(Span(worker_mark(worker).glyph, worker_mark(worker).tone), worker.label, tier_letter(worker))
+            line(
+                Span(worker_mark(worker).glyph, worker_mark(worker).tone),
+                worker.label,
+                tier_letter(worker) if worker.tier else "",
+            )
             for worker in present_workers(endpoint)
         ],
         Span(" "),
@@ -168,3 +197,18 @@ def _compact(endpoint: EndpointView, room: int) -> Line:
     start = line(pad(line(Span(endpoint.spec.slug, Tone.STRONG)), 12), " ", strip, "  ", workers)
     separator = Span("  " if workers else "", Tone.FAINT)
     return clip_line(line(start, separator, counts(endpoint)), room)
+
+
+def _thin_strip(samples: tuple[LaneSample, ...], room: int, top: int) -> Line:
+    """One row: height is the number of workers of `top`, colour what most of them were doing."""
+    spans: list[Span] = []
+    for slot in range(room):
+        sample = _sample_at(samples, slot, room)
+        units = _units(sample) if sample else []
+        if not units:
+            spans.append(Span(" " if sample is None else "▁", Tone.TRACK))
+            continue
+        most = Counter(units).most_common(1)[0][0]
+        tone = Tone.STARTING if Tone.STARTING in units else most
+        spans.append(Span(EIGHTHS[max(1, min(len(units) * 7 // top, 7))], tone))
+    return merge(tuple(spans))

@@ -27,23 +27,36 @@ def rows(account: AccountView, series_u: tuple[int, ...], room: int, height: int
     compact = density is Density.COMPACT
     tone = balance_tone(account)
     balance = Span(money(account.balance_u), Tone.STRONG if tone is Tone.ACCENT else tone)
-    burn = line(Span(rate_per_hour(account.per_hour_u), Tone.STRONG), Span(f"  {rate_per_second(account.per_hour_u)}", Tone.MUTED))
+    burn = line(
+        Span(rate_per_hour(account.per_hour_u), Tone.STRONG),
+        Span(f"  {rate_per_second(account.per_hour_u)}" if account.per_hour_u else "", Tone.MUTED),
+    )
     spent = line(
-        Span("today ", Tone.MUTED), Span(money(account.today_u)), Span("  month ", Tone.MUTED), Span(money(account.month_u))
+        Span("today ", Tone.MUTED),
+        Span(money(account.today_u)),
+        Span("  month ", Tone.MUTED),
+        Span(money(account.month_u)),
     )
     if compact:
         return [
-            spread(line(Span("balance ", Tone.MUTED), balance), line(Span("now ", Tone.MUTED), Span(rate_per_hour(account.per_hour_u))), room),
-            *_runways(account, room, name_room=9),
+            spread(
+                line(Span("balance ", Tone.MUTED), balance),
+                line(Span("now ", Tone.MUTED), Span(rate_per_hour(account.per_hour_u))),
+                room,
+            ),
+            *_runways(account, room, name_room=11),
         ]
     lines = [spread(line(Span("balance", Tone.MUTED)), line(balance), room)]
-    tall = min(max(height - 9, 0), 4)
+    tall = min(max(height - 8, 0), 4)
     if tall and len(series_u) > 1:
         low, top = min(series_u), max(series_u)
-        lines.extend(area(series_u, room, tall, tone=tone, low=low - max((top - low) // 3, 1), top=top))
+        drawn = Tone.FAINT if tone is Tone.ACCENT else tone
+        lines.extend(area(series_u, room, tall, tone=drawn, low=low - max((top - low) // 2, 1), top=top))
     lines.append(spread(line(Span("cost now", Tone.MUTED)), burn, room))
     lines.append(spread(line(Span("spent", Tone.MUTED)), spent, room))
-    lines.append(spread(line(Span("runway", Tone.MUTED)), line(Span(f"0 to {_SCALE_H} h, ┃ {WARNING_H} h", Tone.FAINT)), room))
+    lines.append(
+        spread(line(Span("runway", Tone.MUTED)), line(Span(f"of {_SCALE_H} h · ╋ {WARNING_H} h", Tone.FAINT)), room)
+    )
     lines.extend(_runways(account, room, name_room=11))
     lines.append(_limits(account))
     return lines
@@ -53,7 +66,11 @@ def _runways(account: AccountView, room: int, name_room: int) -> list[Line]:
     left = account.runway
     return [
         _runway(name, hours, room, name_room)
-        for name, hours in (("baseline", left.baseline_h), ("current", left.current_h), ("worst case", left.worst_case_h))
+        for name, hours in (
+            ("baseline", left.baseline_h),
+            ("current", left.current_h),
+            ("worst case", left.worst_case_h),
+        )
     ]
 
 
@@ -65,12 +82,17 @@ def _runway(name: str, hours: float | None, room: int, name_room: int) -> Line:
     return line(
         Span(fit(name, name_room), Tone.MUTED),
         meter(share, bar, Tone.TRACK if hours is None else tone, mark=WARNING_H / _SCALE_H),
-        Span(" " + fit(runway(hours), figure_room, right=True), Tone.MUTED if hours is None else Tone.PLAIN if tone is Tone.ACCENT else tone),
+        Span(
+            " " + fit(runway(hours), figure_room, right=True),
+            Tone.MUTED if hours is None else Tone.PLAIN if tone is Tone.ACCENT else tone,
+        ),
     )
 
 
 def _limits(account: AccountView) -> Line:
     if account.suspended:
         return line(Span(f"■ stopped below {money(account.floor_u)}; top up (t), then enable", ERROR))
+    if not account.per_hour_u:
+        return line(Span(f"no spending · stops below {money(account.floor_u)}", Tone.FAINT))
     warn = Span(f"warns at {money(account.warning_at_u)}", WARNING if account.warned else Tone.FAINT)
     return line(warn, Span(f" · stops below {money(account.floor_u)}", Tone.FAINT))

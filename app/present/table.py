@@ -10,7 +10,7 @@ from app.present.text import Line, Span, Tone, line, pad
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of `width` cells. The highest `rank` is left out first; rank 0 always stays. `grow` takes spare width."""
+    """A column of `width` cells. The highest `rank` is left out first, rank 0 never. `grow` takes spare width."""
 
     key: str
     title: str

@@ -11,7 +11,8 @@ from app.present.text import Line, Span, Tone, line, spread
 from orchestrator.contract.snapshot import EndpointView, TrafficView
 
 SERIES_S: Final = 120
-NO_TRAFFIC: Final = "Nothing selected."
+_TALLEST: Final = 10
+NO_TRAFFIC: Final = "No endpoint is selected."
 
 
 def rows(endpoint: EndpointView, room: int, height: int, density: Density) -> list[Line]:
@@ -19,8 +20,7 @@ def rows(endpoint: EndpointView, room: int, height: int, density: Density) -> li
     traffic = endpoint.traffic
     if density is Density.COMPACT:
         return _compact(traffic, room)
-    spare = max(height - 5, 3)
-    sizes = _sizes(spare, 4 if density is Density.ROOMY else 3)
+    sizes = _sizes(max(height - 4, 3))
     lines = [_figures(traffic, room)]
     for title, note, series, tone, rows_here in zip(
         ("requests/s", "p95 latency", "queue"),
@@ -35,10 +35,10 @@ def rows(endpoint: EndpointView, room: int, height: int, density: Density) -> li
     return lines
 
 
-def _sizes(spare: int, most: int) -> tuple[int, int, int]:
+def _sizes(spare: int) -> tuple[int, int, int]:
     """Rows for the three charts: equal shares, the first ones taking what is left."""
     share, left = divmod(spare, 3)
-    first, second, third = (min(share + (1 if index < left else 0), most) for index in range(3))
+    first, second, third = (min(share + (1 if index < left else 0), _TALLEST) for index in range(3))
     return first, second, third
 
 
@@ -80,7 +80,9 @@ def _compact(traffic: TrafficView, room: int) -> list[Line]:
 
     def strip(name: str, series: tuple[int, ...], tone: Tone, figure: str) -> Line:
         return line(
-            Span(f"{name:<6}", Tone.MUTED), area(series[-SERIES_S:], chart, tone=tone)[0], Span(f"  {figure}", Tone.PLAIN)
+            Span(f"{name:<6}", Tone.MUTED),
+            area(series[-SERIES_S:], chart, tone=tone)[0],
+            Span(f"  {figure}", Tone.PLAIN),
         )
 
     wait = f"{count(traffic.queued)} · {latency(traffic.oldest_wait_ms)}" if traffic.queued else "empty"
@@ -90,12 +92,9 @@ def _compact(traffic: TrafficView, room: int) -> list[Line]:
         strip("queue", traffic.queued_series, Tone.STARTING, wait),
         line(
             Span("p50   ", Tone.MUTED),
-            Span(f"{latency(traffic.p50_ms)}   "),
-            Span("served ", Tone.MUTED),
-            Span(f"{count(traffic.served_total)}  "),
-            Span(
-                f"✖ {count(traffic.failed_total)} failed" if traffic.failed_total else "no failures",
-                Tone.FAILED if traffic.failed_total else Tone.MUTED,
-            ),
+            Span(f"{latency(traffic.p50_ms)}"),
+            Span("  served ", Tone.MUTED),
+            Span(f"{count(traffic.served_total)}"),
+            Span(f"  ✖ {count(traffic.failed_total)}" if traffic.failed_total else "", Tone.FAILED),
         ),
     ]

@@ -8,7 +8,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.widgets import Footer
 
 from app import actions
 from app.messages import Dialog, DialogWanted
@@ -47,10 +46,10 @@ class DashboardScreen(EndpointActions):
                 yield EndpointTable(id="endpoints")
                 yield WorkerLanes(id="workers")
                 yield GpuStrip(id="gpus")
+                yield EventLog(self.gpudeck.zone, id="events")
             with Container(id="right"):
                 yield TrafficPanel(id="traffic")
                 yield MoneyPanel(id="money")
-                yield EventLog(self.gpudeck.zone, id="events")
         yield FilterBar()
 
     def on_mount(self) -> None:
@@ -125,6 +124,7 @@ class DashboardScreen(EndpointActions):
             self.minimize()
         elif isinstance(self.focused, Panel):
             self.maximize(self.focused)
+        self.refresh_bindings()
 
     def action_filter(self) -> None:
         self.query_one(FilterBar).open()
@@ -133,6 +133,7 @@ class DashboardScreen(EndpointActions):
     def _filter(self, event: FilterBar.Changed) -> None:
         self._needle = event.needle
         self.show()
+        self.refresh_bindings()
 
     @on(FilterBar.Left)
     def _back_to_table(self) -> None:
@@ -141,6 +142,11 @@ class DashboardScreen(EndpointActions):
     def action_go_back(self) -> None:
         if self.maximized is not None:
             self.minimize()
-        elif self.query_one(FilterBar).is_open:
+        else:
             self.query_one(FilterBar).action_clear()
-        self.query_one(Footer).refresh()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "go_back":
+            return bool(self._needle) or self.maximized is not None
+        return super().check_action(action, parameters)

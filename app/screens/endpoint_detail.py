@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import ClassVar, Final
 
 from textual import events
@@ -13,13 +14,14 @@ from textual.containers import Container
 
 from app import actions
 from app.present import condition, detail, lanes, traffic
+from app.present import events as event_rows
 from app.present.condition import Condition, Kind
 from app.present.lanes import Density, density_of
 from app.present.text import Line
 from app.screens.endpoint_actions import EndpointActions
 from app.widgets.panel import Panel
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.snapshot import EndpointView, GpuView
+from orchestrator.contract.snapshot import EndpointView, EventView, GpuView
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +32,24 @@ class DetailOf:
     gpus: tuple[GpuView, ...]
     model_kind: str
     now_ns: int
+    events: tuple[EventView, ...]
+    zone: tzinfo | None
 
 
 Painter = Callable[[DetailOf, int, int, Density], list[Line]]
 
 _SECTIONS: Final[tuple[tuple[str, str, str, Painter], ...]] = (
     ("summary", "Endpoint", "", lambda d, w, h, _: detail.summary(d.endpoint, d.now_ns, w)),
-    ("lanes", "Last two minutes", "", lambda d, w, h, _: lanes.lane(d.endpoint, d.now_ns, w)),
+    ("lanes", "Last two minutes", "", lambda d, w, h, density: lanes.lane(d.endpoint, d.now_ns, w, density)),
     ("workers", "Workers", "No workers now.", lambda d, w, h, _: detail.worker_rows(d.endpoint, d.gpus, d.now_ns, w)),
     ("cold", "Cold starts", "No start has been measured yet.", lambda d, w, h, _: detail.cold_starts(d.endpoint, w)),
+    ("spec", "Specification", "", lambda d, w, h, _: detail.specification(d.endpoint, w)),
+    ("events", "Events", event_rows.NO_EVENTS, lambda d, w, h, _: event_rows.rows(d.events, w, d.zone)),
     ("charts", "Traffic", "", lambda d, w, h, density: traffic.rows(d.endpoint, w, h, density)),
     ("figures", "Figures", "", lambda d, w, h, _: detail.figures(d.endpoint, w)),
-    ("spec", "Specification", "", lambda d, w, h, _: detail.specification(d.endpoint, w)),
     ("call", "Call it", "", lambda d, w, h, _: detail.calling(d.endpoint, d.model_kind, w)),
 )
-_LEFT: Final = frozenset({"summary", "lanes", "workers", "cold"})
+_LEFT: Final = frozenset({"summary", "lanes", "workers", "cold", "spec", "events"})
 
 
 class DetailPanel(Panel):
@@ -52,11 +57,12 @@ class DetailPanel(Panel):
 
     def __init__(self, name: str, title: str, number: int, empty: str, painter: Painter) -> None:
         super().__init__(id=name)
-        self._title, self._number, self._empty, self._painter = title, number, empty, painter
+        self._label = (number, title, empty)
+        self._painter = painter
 
     @property
     def label(self) -> tuple[int, str, str]:
-        return self._number, self._title, self._empty
+        return self._label
 
     def paint(self, width: int, height: int) -> list[Line]:
         return self._painter(self.view, width, height, self.density) if isinstance(self.view, DetailOf) else []
@@ -89,7 +95,7 @@ class EndpointScreen(EndpointActions):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#workers").focus()
+        self.query_one("#workers").focus(scroll_visible=False)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -114,7 +120,8 @@ class EndpointScreen(EndpointActions):
             panel.condition = state
             if snapshot is not None and endpoint is not None:
                 now_ns = snapshot.taken_at_ns // SECOND_NS * SECOND_NS
-                panel.view = DetailOf(endpoint, snapshot.gpus, kind, now_ns)
+                about = tuple(event for event in snapshot.events if event.endpoint == self.slug)
+                panel.view = DetailOf(endpoint, snapshot.gpus, kind, now_ns, about, self.gpudeck.zone)
         self.query_one("#summary", Panel).note = self.slug
 
     def action_go_to(self, number: int) -> None:

@@ -32,7 +32,9 @@ class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f1,q", "dismiss", "Close")]
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
-    HelpScreen HelpPanel { width: 78; max-width: 96%; height: auto; max-height: 94%; padding: 1 2; background: $surface; }
+    HelpScreen HelpPanel {
+        width: 112; max-width: 96%; height: auto; max-height: 94%; padding: 1 2; background: $surface;
+    }
     """
 
     def compose(self) -> ComposeResult:

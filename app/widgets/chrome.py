@@ -28,7 +28,7 @@ class TitleBar(Widget):
     """One line: product, engine, badge, address; connection at the right."""
 
     DEFAULT_CSS = """
-    TitleBar { dock: top; height: 1; background: $panel; text-wrap: nowrap; }
+    TitleBar { height: 1; background: $panel; text-wrap: nowrap; }
     """
     snapshot: reactive[Snapshot | None] = reactive(None)
     feed: reactive[FeedState] = reactive(FeedState())
@@ -45,7 +45,7 @@ class Banner(Static):
     """The one thing that needs attention before anything else; absent when nothing does."""
 
     DEFAULT_CSS = """
-    Banner { dock: top; height: auto; max-height: 2; padding: 0 1; display: none; text-style: bold; }
+    Banner { height: auto; max-height: 2; padding: 0 1; display: none; text-style: bold; }
     Banner.-warning { display: block; color: $tone-badge; background: $tone-starting; }
     Banner.-error { display: block; color: $tone-badge; background: $tone-failed; }
     """
@@ -61,7 +61,7 @@ class FilterBar(Horizontal):
     """A line to type a filter into; hidden while there is none."""
 
     DEFAULT_CSS = """
-    FilterBar { dock: bottom; height: 1; display: none; background: $panel; padding: 0 1; margin-bottom: 1; }
+    FilterBar { height: 1; display: none; background: $panel; padding: 0 1; }
     FilterBar.-open { display: block; layout: horizontal; }
     FilterBar Label { color: $tone-accent; text-style: bold; width: auto; padding-right: 1; }
     FilterBar Input, FilterBar Input:focus { border: none; height: 1; padding: 0; background: $panel; width: 1fr; }
@@ -112,7 +112,7 @@ class TooSmall(Static):
     """Shown instead of everything else below `SMALLEST`; the app goes on behind it."""
 
     DEFAULT_CSS = """
-    TooSmall { display: none; width: 100%; height: 100%; content-align: center middle; color: $tone-muted; }
+    TooSmall { display: none; width: 100%; height: 100%; content-align: center middle; text-align: center; color: $tone-muted; }
     """
 
     def note(self, width: int, height: int) -> None:

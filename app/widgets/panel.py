@@ -105,7 +105,11 @@ class Panel(VerticalScroll, can_focus=True):
             return [line(Span("◐ ", Tone.STARTING), Span(self.condition.note, Tone.MUTED))]
         if self.condition.kind is Kind.FAILED:
             return wrap(f"✖ {self.condition.note}", width, Tone.FAILED)
-        return self.paint(width, height) or wrap(self.label[2], width, Tone.MUTED)
+        return self.paint(width, height) or self._empty(width)
+
+    def _empty(self, width: int) -> list[Line]:
+        first, _, rest = self.label[2].partition("\n")
+        return wrap(first, width, Tone.STRONG if rest else Tone.MUTED) + wrap(rest, width, Tone.MUTED)
 
     def watch_view(self) -> None:
         self._repaint()

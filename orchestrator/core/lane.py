@@ -63,10 +63,12 @@ class Closed:
 
 
 class Waiter(Protocol):
-    """A request waiting for a worker. The lane calls exactly one of the two, at most once, never after `cancel`."""
+    """A request waiting for a worker. The lane calls exactly one of the two, at most once, never after `cancel`. Either
+    may call back into the lane at once (a connection that fails right away)."""
 
     arrived_ns: int
     size_bytes: int
+    """Does not change while it waits."""
 
     def granted(self, slot: Slot) -> None:
         """A worker was claimed for it (already counted in `slot.in_flight`)."""
@@ -119,7 +121,9 @@ class Lane:
         return None if self._waiters else self._take()
 
     def enqueue(self, waiter: Waiter) -> bool:
-        """Put `waiter` at the end of the queue; False when the queue is full by count or by bytes."""
+        """Put `waiter`, for which `claim` found no worker, at the end of the queue; False when the queue is full by
+        count or by bytes."""
+        assert id(waiter) not in self._waiters, f"waits already: {waiter!r}"
         full = len(self._waiters) >= self.queue_limit
         if full or self.queued_bytes + waiter.size_bytes > self.queue_bytes_limit:
             return False
@@ -149,9 +153,12 @@ class Lane:
             self._nudge()
 
     def unclaim(self, slot: Slot) -> None:
-        """Give back a claim that never reached the worker (connection refused): not served, not idle-resetting."""
+        """Give back a claim that never reached the worker: not served, not idle-resetting. After a refused connection
+        call `suspect` first, or the oldest waiter gets the same worker."""
         assert slot.in_flight > 0, f"released twice: {slot!r}"
         slot.in_flight -= 1
+        if self._waiters:
+            self._bind()
         if slot.in_flight == 0:
             self._nudge()
 
@@ -161,7 +168,7 @@ class Lane:
         self._nudge()
 
     def trust(self, worker_id: str) -> None:
-        """The worker answered its probe: it takes its turn again."""
+        """The worker answered its probe: it takes its turn again, waiters first. Unknown workers are ignored."""
         slot = self.slots.get(worker_id)
         if slot is not None and slot.suspect:
             slot.suspect = False
@@ -175,9 +182,10 @@ class Lane:
     def set_ring(self, members: Iterable[Slot]) -> None:
         """Replace the ring. Workers that left keep their slot while requests are in flight, then `forget` drops it."""
         successors = [s.worker_id for s in self._ring[self._next :] + self._ring[: self._next]]
+        ring = list(members)  # before the marks change: `members` may be a generator that reads them
         for slot in self._ring:
             slot.in_ring = False
-        self._ring = list(members)
+        self._ring = ring
         for slot in self._ring:
             slot.in_ring = True
             self.slots[slot.worker_id] = slot

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import DecisionView, LaneSample, Tier, WorkerState
-from orchestrator.core import lifecycle
+from orchestrator.core import charging, lifecycle
 from orchestrator.core.endpoint import SETTLED_NS, Endpoint
 from orchestrator.core.events import LaneSeen, SlotSeen
 from orchestrator.core.placement import free_gpus, grant
@@ -65,6 +65,7 @@ def _tend(draft: Draft, slug: str, lane: LaneSeen) -> Want | None:
     _expire_starts(draft, slug)
     _replace_recycled(draft, endpoint, lane)
     desired = _decide(draft, endpoint, lane)
+    charging.retier(draft, slug)  # an update may have moved the baseline
     _shrink_to_maximum(draft, endpoint)
     _stop_idle(draft, endpoint, lane, desired)
     _roll(draft, endpoint, desired)

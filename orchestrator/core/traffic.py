@@ -1,8 +1,13 @@
-"""Counters of one endpoint's traffic: a preallocated ring written once per request, summed up off the path."""
+"""Counters of one endpoint's traffic, preallocated: written once per request, summed up off the request path.
+
+Two rings. One has a place per second and counts every request exactly, at any rate. The other keeps the last RING
+requests one by one for percentiles, so above RING requests a minute these describe the newest RING of them.
+"""
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from typing import Final
 
 from orchestrator.contract.base import SECOND_NS
@@ -10,32 +15,56 @@ from orchestrator.contract.snapshot import TrafficView
 
 RING: Final = 4_096
 SERIES_S: Final = 120
-WINDOW_NS: Final = 60 * SECOND_NS
+WINDOW_S: Final = 60
+WINDOW_NS: Final = WINDOW_S * SECOND_NS
+_SECONDS: Final = 128
+"""Places of the ring of seconds: more than SERIES_S and the second that is still going on."""
+_FAILED: Final = -1
+"""Stands for the latency of a failed request: percentiles describe replies."""
 
 
 class Meter:
-    """Records finished requests. `record` is O(1) and allocates nothing; `view` costs O(RING), a few times a second."""
+    """Records finished requests. `record` allocates nothing; once a second it also sorts the second that ended (at most
+    RING values). `view` sorts at most RING values twice: about a millisecond when the ring is full."""
 
-    __slots__ = ("_at", "_failed", "_n", "_queue_ns", "_total_ns", "failed_total", "served_total")
+    __slots__ = (
+        "_at", "_failures", "_last_ns", "_n", "_p95_ms", "_queue_ns", "_requests", "_second", "_settled", "_total_ns",
+        "failed_total", "served_total",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._at = array("q", bytes(8 * RING))
         self._total_ns = array("q", bytes(8 * RING))
         self._queue_ns = array("q", bytes(8 * RING))
-        self._failed = bytearray(RING)
         self._n = 0
+        self._last_ns = 0
+        self._second = array("q", [-1]) * _SECONDS
+        self._requests = array("q", bytes(8 * _SECONDS))
+        self._failures = array("q", bytes(8 * _SECONDS))
+        self._p95_ms = array("q", bytes(8 * _SECONDS))
+        self._settled = True
+        """The p95 of the second of the last request has been taken."""
         self.served_total = 0
         self.failed_total = 0
 
     def record(self, now_ns: int, *, total_ns: int, queue_ns: int, failed: bool) -> None:
         """One request ended at `now_ns`: `total_ns` from arrival to last byte, of which `queue_ns` were waiting."""
+        now_ns = max(now_ns, self._last_ns)  # the ring is searched by time, so it must be in order
+        second = now_ns // SECOND_NS
+        place = second % _SECONDS
+        if self._second[place] != second:
+            self._settle()
+            self._second[place] = second
+            self._requests[place] = self._failures[place] = self._p95_ms[place] = 0
         i = self._n % RING
-        self._at[i] = now_ns
-        self._total_ns[i] = total_ns
-        self._queue_ns[i] = queue_ns
-        self._failed[i] = failed
+        self._at[i] = self._last_ns = now_ns
+        self._total_ns[i] = _FAILED if failed else total_ns
+        self._queue_ns[i] = _FAILED if failed else queue_ns
         self._n += 1
+        self._settled = False
+        self._requests[place] += 1
         if failed:
+            self._failures[place] += 1
             self.failed_total += 1
         else:
             self.served_total += 1
@@ -43,42 +72,63 @@ class Meter:
     def view(self, now_ns: int) -> TrafficView:
         """Rates, percentiles and per-second series up to the last complete second; queue fields are left at zero."""
         second = now_ns // SECOND_NS
-        requests = [0] * SERIES_S
-        failures = [0] * SERIES_S
-        slowest: list[list[int]] = [[] for _ in range(SERIES_S)]
-        recent: list[int] = []
-        waits: list[int] = []
-        count = 0
-        for k in range(min(self._n, RING)):
-            i = (self._n - 1 - k) % RING
-            age = second - self._at[i] // SECOND_NS
-            if age > SERIES_S:
-                break
-            if now_ns - self._at[i] <= WINDOW_NS:
-                count += 1
-                if not self._failed[i]:
-                    recent.append(self._total_ns[i])
-                    waits.append(self._queue_ns[i])
-            if age >= 1:
-                bucket = SERIES_S - age
-                requests[bucket] += 1
-                failures[bucket] += self._failed[i]
-                if not self._failed[i]:
-                    slowest[bucket].append(self._total_ns[i])
-        recent.sort()
-        waits.sort()
+        if second > self._last_ns // SECOND_NS:
+            self._settle()
+        first = self._first_since(now_ns - WINDOW_NS)
+        latencies = self._ordered(self._total_ns, first)
+        places = [s % _SECONDS if self._second[s % _SECONDS] == s else None for s in range(second - SERIES_S, second)]
         return TrafficView(
-            rpm=count,
-            p50_ms=percentile_ms(recent, 50),
-            p95_ms=percentile_ms(recent, 95),
-            p99_ms=percentile_ms(recent, 99),
-            queue_p95_ms=percentile_ms(waits, 95),
+            rpm=self._rpm(now_ns, first),
+            p50_ms=percentile_ms(latencies, 50),
+            p95_ms=percentile_ms(latencies, 95),
+            p99_ms=percentile_ms(latencies, 99),
+            queue_p95_ms=percentile_ms(self._ordered(self._queue_ns, first), 95),
             served_total=self.served_total,
             failed_total=self.failed_total,
-            requests_series=tuple(requests),
-            failures_series=tuple(failures),
-            p95_series_ms=tuple(percentile_ms(sorted(bucket), 95) or 0 for bucket in slowest),
+            requests_series=tuple(0 if p is None else self._requests[p] for p in places),
+            failures_series=tuple(0 if p is None else self._failures[p] for p in places),
+            p95_series_ms=tuple(0 if p is None else self._p95_ms[p] for p in places),
         )
+
+    def _settle(self) -> None:
+        """Take the p95 of the second of the last request, while its requests are still in the ring."""
+        if self._settled:
+            return
+        self._settled = True
+        second = self._last_ns // SECOND_NS
+        latencies = self._ordered(self._total_ns, self._first_since(second * SECOND_NS))
+        self._p95_ms[second % _SECONDS] = percentile_ms(latencies, 95) or 0
+
+    def _rpm(self, now_ns: int, first: int) -> int:
+        """Requests of the last 60 s: counted one by one while the ring holds them all; else by the second, with the
+        part of the oldest second that is still within the window."""
+        if first > 0 or self._n <= RING:
+            return self._kept - first
+        second, elapsed_ns = divmod(now_ns, SECOND_NS)
+        whole = sum(self._requests_in(s) for s in range(second - WINDOW_S + 1, second + 1))
+        return whole + self._requests_in(second - WINDOW_S) * (SECOND_NS - elapsed_ns) // SECOND_NS
+
+    def _requests_in(self, second: int) -> int:
+        place = second % _SECONDS
+        return self._requests[place] if self._second[place] == second else 0
+
+    @property
+    def _kept(self) -> int:
+        return min(self._n, RING)
+
+    def _first_since(self, instant_ns: int) -> int:
+        """How many of the kept requests, oldest first, ended before `instant_ns`."""
+        oldest = self._n - self._kept
+        return bisect_left(range(self._kept), instant_ns, key=lambda k: self._at[(oldest + k) % RING])
+
+    def _ordered(self, values: array[int], first: int) -> list[int]:
+        """The values of replies from the `first` kept request on, ascending."""
+        begin, end = (self._n - self._kept + first) % RING, self._n % RING
+        if first == self._kept:
+            return []
+        newest = values[begin:end] if begin < end else values[begin:] + values[:end]
+        ordered = sorted(newest)
+        return ordered[bisect_left(ordered, 0) :]
 
 
 def percentile_ms(ordered_ns: list[int], percent: int) -> int | None:

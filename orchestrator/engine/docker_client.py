@@ -5,6 +5,7 @@ docker-py is blocking and not thread safe (docker/docker-py#3229), so no client 
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -39,6 +40,7 @@ def address_problem(address: str, *, allow_remote: bool) -> EngineError | None:
 
 def connect(address: str, timeout_s: float) -> APIClient:
     """A client that has spoken with the engine. Raises EngineError; `timeout_s` holds for each of its calls."""
+    reach(address, timeout_s)
     try:
         client = APIClient(base_url=address, version="auto", timeout=timeout_s)  # type: ignore[arg-type] # seconds
     except (DockerException, requests.exceptions.RequestException) as error:
@@ -50,6 +52,23 @@ def connect(address: str, timeout_s: float) -> APIClient:
         client.close()
         raise old
     return client
+
+
+def reach(address: str, timeout_s: float) -> None:
+    """Raises EngineUnavailable, with the reason the kernel gives, when nobody listens at a Unix `address`.
+
+    Asked before docker-py is: it leaves the socket of a failed connection to the garbage collector.
+    """
+    if not address.startswith(UNIX):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(timeout_s)
+        try:
+            probe.connect(address.removeprefix(UNIX))
+        except OSError as error:
+            # EAGAIN: its queue of connections is full, as that of a hung engine.
+            timed_out = isinstance(error, TimeoutError | BlockingIOError)
+            raise read_silence(f"{type(error).__name__}: {error}", address, timed_out=timed_out) from error
 
 
 def translate(error: Exception, address: str, image: str | None = None) -> EngineError:
@@ -97,6 +116,7 @@ class Clients:
     def _client(self, timeout_s: float) -> APIClient:
         client: APIClient | None = getattr(self._local, "client", None)
         if client is not None:
+            reach(self.address, timeout_s)
             return client
         client = connect(self.address, timeout_s)
         with self._lock:

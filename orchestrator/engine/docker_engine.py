@@ -231,7 +231,8 @@ class DockerEngine:
         self._ensure_network(client)
         for _ in range(_NAME_ATTEMPTS):
             try:
-                return str(client.create_container_from_config(body, spec.name)["Id"])
+                made = client.create_container_from_config(body, spec.name)  # type: ignore[no-untyped-call]
+                return str(made["Id"])
             except APIError as error:
                 if error.status_code != 409:
                     raise

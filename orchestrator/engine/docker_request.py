@@ -142,8 +142,8 @@ def _labels(spec: WorkerSpec) -> dict[str, str]:
 def _arguments(words: tuple[str, ...], spec: WorkerSpec) -> list[str]:
     """`{host}`, `{port}`, `{python}` and the worker's variables filled in. Inside the container every address is bound:
     what reaches it is decided by the published port."""
-    values = {**environment(spec), "host": "0.0.0.0", "port": spec.model.port, "python": "python3"}  # noqa: S104
+    address = {"host": "0.0.0.0", "port": spec.model.port, "python": "python3"}  # noqa: S104 -- inside the container
     try:
-        return list(fill_arguments(words, values))
+        return list(fill_arguments(words, {**environment(spec), **address}))
     except ValueError as error:
         raise EngineError(Fault.REFUSED, str(error)) from error

@@ -108,7 +108,7 @@ class Directory:
         gone = self.root / f".{worker_id}.{os.urandom(4).hex()}{REMOVED_SUFFIX}"
         try:
             self.path(worker_id).rename(gone)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         shutil.rmtree(gone, ignore_errors=True)
 

@@ -358,9 +358,10 @@ def keep_evidence(path: Path, evidence: dict[str, Any]) -> None:
     """Write it, waiting up to a minute for a full disk to clear. Raises OSError when it cannot be kept."""
     for left in reversed(range(60)):
         try:
-            return write_json(path, evidence)
+            write_json(path, evidence)
+            return
         except FileNotFoundError:
-            return None  # the record was removed by hand: nobody asks any more
+            return  # the record was removed by hand: nobody asks any more
         except OSError:
             if not left:
                 raise

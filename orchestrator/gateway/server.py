@@ -40,8 +40,13 @@ class Gateway:
         return self._port
 
     @property
-    def connections(self) -> int:
+    def clients(self) -> frozenset[ClientConnection]:
         """Client connections open now."""
+        return frozenset(self._hub.clients)
+
+    @property
+    def connections(self) -> int:
+        """Number of client connections open now."""
         return len(self._hub.clients)
 
     @property

@@ -1,0 +1,1 @@
+"""The bill that survives: SQLite, double entry, one writing thread."""

@@ -142,5 +142,5 @@ def _split(connection: sqlite3.Connection, whole: _Charge, billed_u: int) -> Ite
     (split_ns,) = connection.execute(
         "SELECT MAX(upto_ns) FROM journal WHERE interval_id = ? AND absorbed = 0", (whole.interval_id,)
     ).fetchone()
-    yield replace(whole, end_ns=split_ns, open=False, end_source=None, amount_u=billed_u)
+    yield replace(whole, end_ns=split_ns, open=False, end_source=None, absorbed=False, amount_u=billed_u)
     yield replace(whole, start_ns=split_ns, absorbed=True, amount_u=whole.amount_u - billed_u)

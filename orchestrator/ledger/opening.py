@@ -17,6 +17,7 @@ from orchestrator.ledger.schema import check_version, upgrade
 WAL_SAFE_VERSION: Final = (3, 51, 3)
 """Before it, a WAL reset can corrupt the file (reliability.md 4.7)."""
 QUICK_CHECK_ROWS: Final = 3
+MESSAGE_MAX: Final = 1_000
 
 FAILURES: Final = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
@@ -39,14 +40,20 @@ def journal_settings(sqlite_version: tuple[int, ...]) -> tuple[str, str]:
     return ("wal", "FULL") if sqlite_version >= WAL_SAFE_VERSION else ("delete", "EXTRA")
 
 
+def plain(message: str) -> str:
+    """`message` fit to be shown: SQLite quotes the bytes of a damaged row, which may hold control codes."""
+    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in message)
+    return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except LedgerError as refusal:
-        raise LedgerError(f"ledger {path}: {refusal}") from refusal
+        raise LedgerError(plain(f"ledger {path}: {refusal}")) from refusal
     except FAILURES as failure:
-        raise LedgerError(f"ledger {path}: cannot be opened: {failure}") from failure
+        raise LedgerError(plain(f"ledger {path}: cannot be opened: {failure}")) from failure
 
 
 def create_ledger(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
@@ -107,11 +114,22 @@ def _open_existing(path: Path, busy_timeout_ms: int) -> Opened:
         if damage != ["ok"]:
             raise LedgerError(f"the file is corrupt ({'; '.join(damage)}). Restore it from a backup")
         if not check_version(connection):
+            _back_up(connection, path)
             upgrade(connection)
         if connection.execute("SELECT 1 FROM meta WHERE key = 'instance'").fetchone() is None:
             raise LedgerError("the file is corrupt (its instance id is missing). Restore it from a backup")
         on_failure.pop_all()
     return Opened(connection, found.st_dev, found.st_ino)
+
+
+def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+    """A compact copy beside the ledger, named after its schema, before an upgrade changes it (reliability.md O9)."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    copy = path.with_name(f"{path.name}.schema{version}")
+    # A copy that is there already comes from an upgrade that did not happen: the ledger is the newer one.
+    copy.unlink(missing_ok=True)
+    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection.execute("VACUUM INTO ?", (str(copy),))
 
 
 def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:

@@ -16,8 +16,8 @@ from orchestrator.core.writes import Saved, Write
 from orchestrator.ledger.apply import apply
 from orchestrator.ledger.bill import UnknownAccount, make_bill
 from orchestrator.ledger.load import load_saved
-from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger
-from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger, plain
+from orchestrator.ledger.ports import CreditChanged, LedgerError
 from orchestrator.ledger.verify import make_verification
 
 T = TypeVar("T")
@@ -66,7 +66,8 @@ class SqliteLedger:
         return self._submit(lambda connection: _read(connection, lambda: make_bill(connection, account, month, now_ns)))
 
     def verify(self) -> Future[Verification]:
-        """Recompute everything as of now. Reads the whole journal: about 100,000 postings a second."""
+        """Recompute everything as of now. Reads the whole journal, tens of thousands of postings a second; writes wait
+        meanwhile."""
         return self._submit(lambda connection: _read(connection, lambda: make_verification(connection, self._now())))
 
     def close(self) -> None:
@@ -87,7 +88,10 @@ class SqliteLedger:
                 result = job(self._connection())
             except (*FAILURES, LedgerError) as failure:
                 self._drop_broken_connection()
-                future.set_exception(self._as_ledger_error(failure))
+                error = self._as_ledger_error(failure)
+                if error is not failure:
+                    error.__cause__ = failure
+                future.set_exception(error)
             else:
                 future.set_result(result)
 
@@ -142,18 +146,16 @@ class SqliteLedger:
             self._opened = None
 
     def _as_ledger_error(self, failure: BaseException) -> BaseException:
-        prefix = f"ledger {self.path}: "
-        if isinstance(failure, UnknownAccount):
+        if isinstance(failure, (CreditChanged, UnknownAccount)):
             return failure
+        text = str(failure)
         if isinstance(failure, sqlite3.Error):
             code = getattr(failure, "sqlite_errorname", None)
-            return LedgerError(f"{prefix}{failure}{f' ({code})' if code else ''}")
-        if type(failure) is LedgerError:
-            text = str(failure)
-            return failure if text.startswith(prefix) else LedgerError(prefix + text)
-        if isinstance(failure, LedgerError):
-            return failure
-        return LedgerError(f"{prefix}{type(failure).__name__}: {failure}")
+            text += f" ({code})" if code else ""
+        elif not isinstance(failure, LedgerError):
+            text = f"{type(failure).__name__}: {text}"
+        prefix = f"ledger {self.path}: "
+        return LedgerError(plain(text if text.startswith(prefix) else prefix + text))
 
 
 @contextmanager

@@ -192,6 +192,9 @@ def make_verification(connection: sqlite3.Connection, now_ns: int) -> Verificati
     audit.check_journal()
     audit.check_balances()
     audit.check_intervals()
+    for (damage,) in connection.execute(f"PRAGMA integrity_check({PROBLEMS_SHOWN})"):
+        if damage != "ok":
+            audit.complain(f"the file is damaged: {damage}")
     for row in connection.execute("PRAGMA foreign_key_check"):
         audit.complain(f"{row[0]} row {row[1]} refers to a {row[2]} that does not exist")
     return audit.result()

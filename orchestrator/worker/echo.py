@@ -38,7 +38,7 @@ WORDS: Final = ("every", "good", "bench", "needs", "a", "model", "that", "does",
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What one request asks for; see docs/ and `GET /` for the units."""
+    """What one request asks for: seconds (`_s`), MiB (`memory_mb`), bytes of the reply's body (`size`)."""
 
     latency_s: float | None
     tokens: int
@@ -159,13 +159,15 @@ class Echo:
         """Take the time and the memory asked for, then fail if asked to. Returns the request's number and latency."""
         self._served += 1
         number = self._served
-        held = bytearray()
-        if options.memory_mb and options.fail != "oom":
-            held = await asyncio.to_thread(faults.held_memory, options.memory_mb)
         latency_s = self._latency.draw(self._rng) if options.latency_s is None else options.latency_s
-        if latency_s:
-            await asyncio.sleep(latency_s)
-        del held
+        wanted_mb = 0 if options.fail == "oom" else options.memory_mb
+        held = await asyncio.to_thread(faults.held_memory, wanted_mb) if wanted_mb else bytearray()
+        try:
+            if latency_s:
+                await asyncio.sleep(latency_s)
+        finally:
+            # Dropping the name is not enough: the thread's future is in a cycle and keeps the block until a collection.
+            held.clear()
         if options.fail == "exit":
             faults.exit_now(options.code)
         if options.fail == "crash":

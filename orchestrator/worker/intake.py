@@ -51,7 +51,7 @@ async def read_job(request: web.Request) -> Job:
         data = _from_base64(values.get("image"))
     elif media_type == "multipart/form-data":
         values, data = await _read_form(request)
-    elif media_type.startswith("image/") or (media_type == "application/octet-stream" and request.can_read_body):
+    elif media_type.startswith("image/") or media_type == "application/octet-stream":
         values, data = dict(request.query), await read_body(request)
     else:
         raise Problem(

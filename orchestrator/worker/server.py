@@ -132,6 +132,9 @@ class Server:
             return await handler(request)
         except Problem as problem:
             return problem.response()
+        except MemoryError:
+            LOG.error("%s: out of memory", self._model.name)
+            return Problem(503, "memory", "not enough memory for this request; ask for less").response()
         except web.HTTPException as refusal:
             if refusal.status < 400:
                 raise

@@ -39,6 +39,7 @@ from orchestrator.contract.snapshot import (
 
 NOW_NS = 1_790_000_000 * SECOND_NS
 GIB = 2**30
+GATEWAY = "http://127.0.0.1:8600"
 L40_BASE_UH, L40_AUTO_UH = 2_670_000, 15_264_000
 H100_BASE_UH, H100_AUTO_UH = 9_000_000, 44_640_000
 
@@ -175,9 +176,16 @@ def _wave(length: int, base: float, swing: float, period: float, rise: float = 0
     )
 
 
-def _lane(index: int, *, starting: int = 0, idle: int = 0, busy: int = 0, draining: int = 0, auto: int = 0) -> LaneSample:
+def _lane(
+    index: int, *, starting: int = 0, idle: int = 0, busy: int = 0, draining: int = 0, auto: int = 0
+) -> LaneSample:
     return LaneSample(
-        at_ns=NOW_NS - (120 - index) * SECOND_NS, starting=starting, idle=idle, busy=busy, draining=draining, autoscaled=auto
+        at_ns=NOW_NS - (120 - index) * SECOND_NS,
+        starting=starting,
+        idle=idle,
+        busy=busy,
+        draining=draining,
+        autoscaled=auto,
     )
 
 
@@ -230,28 +238,35 @@ def sketch() -> EndpointView:
     requests = (*_wave(40, 1.0, 1, 6), *_wave(40, 2.4, 1, 5, 0.05), *_wave(40, 2.6, 1.2, 4))
     return EndpointView(
         spec=EndpointSpec(slug="sketch", model="sketch", gpu_type="L40", baseline=2, maximum=5),
-        state=EndpointState.SERVING, generation=3, concurrency=1, url="http://127.0.0.1:8600/v1/sketch", workers=workers,
+        state=EndpointState.SERVING, generation=3, concurrency=1, url=f"{GATEWAY}/v1/sketch", workers=workers,
         traffic=TrafficView(
             rpm=163, p50_ms=842, p95_ms=1_930, p99_ms=2_410, queue_p95_ms=1_120, served_total=10_670, failed_total=2,
             queued=4, running=3, oldest_wait_ms=1_240, requests_series=requests,
             failures_series=(*(0,) * 78, 1, *(0,) * 22, 1, *(0,) * 18),
             p95_series_ms=(*_wave(40, 640, 120, 5), *_wave(40, 900, 260, 6, 18), *_wave(40, 1_500, 330, 5)),
-            queued_series=(*(0,) * 28, *_wave(12, 2, 2, 3), *(0,) * 10, *_wave(14, 4, 3, 3), *(0,) * 40, *_wave(16, 3, 2, 3)),
+            queued_series=(
+                *(0,) * 28, *_wave(12, 2, 2, 3), *(0,) * 10, *_wave(14, 4, 3, 3), *(0,) * 40, *_wave(16, 3, 2, 3)
+            ),
         ),
         cost=CostView(per_hour_u=35_868_000, today_u=61_842_000, total_u=212_410_000, worst_case_per_hour_u=51_132_000),
         lanes=_sketch_lanes(),
-        decision=DecisionView(at_ns=NOW_NS - 8 * SECOND_NS, desired=4, why="oldest waiter 4.1 s is over the 4 s queue delay"),
+        decision=DecisionView(
+            at_ns=NOW_NS - 8 * SECOND_NS, desired=4, why="oldest waiter 4.1 s is over the 4 s queue delay"
+        ),
     )  # fmt: skip
 
 
 def thumbs() -> EndpointView:
     """0-5, idle since its traffic stopped: costs nothing."""
     return EndpointView(
-        spec=EndpointSpec(slug="thumbs", model="sketch", gpu_type="L40", baseline=0, maximum=5, policy=RequestCount(value=4)),
-        state=EndpointState.SERVING, generation=1, concurrency=1, url="http://127.0.0.1:8600/v1/thumbs", workers=(),
+        spec=EndpointSpec(
+            slug="thumbs", model="sketch", gpu_type="L40", baseline=0, maximum=5, policy=RequestCount(value=4)
+        ),
+        state=EndpointState.SERVING, generation=1, concurrency=1, url=f"{GATEWAY}/v1/thumbs", workers=(),
         traffic=TrafficView(
             served_total=214, requests_series=(*(0,) * 24, *_wave(34, 1.2, 1, 4), *(0,) * 62),
-            p95_series_ms=(*(0,) * 24, *_wave(34, 420, 120, 4), *(0,) * 62), queued_series=(*(0,) * 20, 1, 1, 2, 2, 1, *(0,) * 95),
+            p95_series_ms=(*(0,) * 24, *_wave(34, 420, 120, 4), *(0,) * 62),
+            queued_series=(*(0,) * 20, 1, 1, 2, 2, 1, *(0,) * 95),
         ),
         cost=CostView(per_hour_u=0, today_u=203_520, total_u=1_384_000, worst_case_per_hour_u=76_320_000),
         lanes=_thumbs_lanes(),
@@ -263,17 +278,24 @@ def llama() -> EndpointView:
     """1-1 that crashed on every start and gave up."""
     return EndpointView(
         spec=EndpointSpec(slug="llama-70b", model="vllm", gpu_type="H100", baseline=1, maximum=1),
-        state=EndpointState.FAILED, generation=2, concurrency=64, url="http://127.0.0.1:8600/v1/llama-70b",
-        workers=(worker("w3", "llama-70b", state=WorkerState.FAILED, tier=None, gpu=None, age_s=94, served=0, address=None,
-                        cold_start=ColdStartView(created_ms=180, started_ms=520), cost_u=0, reason="exit code 1 after 41 s"),),
+        state=EndpointState.FAILED, generation=2, concurrency=64, url=f"{GATEWAY}/v1/llama-70b",
+        workers=(
+            worker("w3", "llama-70b", state=WorkerState.FAILED, tier=None, gpu=None, age_s=94, served=0, address=None,
+                   cold_start=ColdStartView(created_ms=180, started_ms=520), reason="exit code 1 after 41 s"),
+        ),
         traffic=TrafficView(requests_series=(0,) * 120, failed_total=3),
         cost=CostView(worst_case_per_hour_u=9_000_000, absorbed_u=312_000),
         lanes=tuple(_lane(i, starting=1 if i < 66 and i % 22 < 14 else 0) for i in range(120)),
         decision=DecisionView(at_ns=NOW_NS - 40 * SECOND_NS, desired=1, why="baseline 1"),
         problem=ProblemView(
-            code="crash_loop", message="3 starts failed in a row; the last exited with code 1 after 41 s. Fix the cause, then enable it again (d).",
-            log=("INFO 11-24 12:00:07 Loading weights: 61.2/131.4 GiB", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.50 GiB.",
-                 "[rank0] GPU 0 has a total capacity of 79.10 GiB of which 1.22 GiB is free.", "Engine core initialization failed. See root cause above."),
+            code="crash_loop",
+            message="3 starts failed in a row; the last exited with code 1 after 41 s. Fix the cause, then enable it.",
+            log=(
+                "INFO 11-24 12:00:07 Loading weights: 61.2/131.4 GiB",
+                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.50 GiB.",
+                "[rank0] GPU 0 has a total capacity of 79.10 GiB of which 1.22 GiB is free.",
+                "Engine core initialization failed. See root cause above.",
+            ),
         ),
     )  # fmt: skip
 
@@ -282,8 +304,12 @@ def example_gpus(*, simulated: bool = False) -> tuple[GpuView, ...]:
     """Four L40 in four situations and an H100 with somebody else's process on it."""
 
     def held(index: int, label: str, **more: Any) -> GpuView:
-        process = GpuProcessView(pid=40_000 + index * 13, name="python3", memory_bytes=8 * GIB, worker_id=f"sketch-{label}")
-        return gpu(index, worker_id=f"sketch-{label}", endpoint="sketch", processes=(process,), simulated=simulated, **more)
+        process = GpuProcessView(
+            pid=40_000 + index * 13, name="python3", memory_bytes=8 * GIB, worker_id=f"sketch-{label}"
+        )
+        return gpu(
+            index, worker_id=f"sketch-{label}", endpoint="sketch", processes=(process,), simulated=simulated, **more
+        )
 
     foreign = GpuProcessView(pid=2_217, name="jupyter-lab", memory_bytes=11 * GIB)
     return (
@@ -322,7 +348,8 @@ def example_events() -> tuple[EventView, ...]:
 def account(**more: Any) -> AccountView:
     """Well funded; `more` overrides any field."""
     fields: dict[str, Any] = {
-        "name": "local", "balance_u": 642_370_000, "per_hour_u": 35_868_000, "today_u": 62_045_520, "month_u": 301_882_000,
+        "name": "local", "balance_u": 642_370_000, "per_hour_u": 35_868_000, "today_u": 62_045_520,
+        "month_u": 301_882_000,
         "warning_at_u": 368_680_000, "floor_u": 10 * DOLLAR_U, "warned": False, "suspended": False,
         "runway": RunwayView(baseline_h=118.4, current_h=17.63, worst_case_h=4.63),
     }  # fmt: skip
@@ -333,16 +360,17 @@ def rich(**more: Any) -> Snapshot:
     """Three endpoints (loaded, idle, failed), five GPUs, money, events; `more` overrides any field."""
     series = tuple(642_370_000 + (120 - i) * 49_816 - (30_000_000 if i < 30 else 0) for i in range(120))
     fields: dict[str, Any] = {
-        "seq": 4_211, "taken_at_ns": NOW_NS, "started_at_ns": NOW_NS - 8_050 * SECOND_NS, "instance": "deck", "pid": 39_900,
-        "version": "0.1.0", "home": "/home/ada/.local/share/gpudeck", "gateway_url": "http://127.0.0.1:8600",
+        "seq": 4_211, "taken_at_ns": NOW_NS, "started_at_ns": NOW_NS - 8_050 * SECOND_NS, "instance": "deck",
+        "pid": 39_900, "version": "0.1.0", "home": "/home/ada/.local/share/gpudeck", "gateway_url": GATEWAY,
         "engine": EngineView(kind=EngineKind.DOCKER, ok=True, detail="Docker 29.1 at /var/run/docker.sock"),
         "simulated_gpus": False, "price_book": "2025-seed", "gpus": example_gpus(),
-        "capacity": (CapacityView(gpu_type="L40", total=4, reserved=2, in_use=4), CapacityView(gpu_type="H100", total=1, reserved=1, in_use=0)),
+        "capacity": (CapacityView(gpu_type="L40", total=4, reserved=2, in_use=4),
+                     CapacityView(gpu_type="H100", total=1, reserved=1, in_use=0)),
         "endpoints": (sketch(), thumbs(), llama()), "accounts": (account(),),
         "keys": (KeyView(id="k1", account="local", name="ci-pipeline", created_ns=NOW_NS - 900 * SECOND_NS),),
         "models": (
-            ModelView(name="sketch", title="Sketch", summary="Stylise, pencil, detail and edge filters for images", kind="image",
-                      concurrency=1, engines=(EngineKind.DOCKER, EngineKind.PROCESS)),
+            ModelView(name="sketch", title="Sketch", summary="Stylise, pencil, detail and edge filters for images",
+                      kind="image", concurrency=1, engines=(EngineKind.DOCKER, EngineKind.PROCESS)),
             ModelView(name="echo", title="Echo", summary="Tunable latency, tokens, streaming and faults", kind="echo",
                       concurrency=4, engines=(EngineKind.DOCKER, EngineKind.PROCESS)),
             ModelView(name="vllm", title="vLLM", summary="OpenAI-compatible LLM server", kind="service", concurrency=64,
@@ -360,5 +388,7 @@ def bare() -> Snapshot:
     return rich(
         endpoints=(), events=(), gpus=tuple(gpu(i, simulated=True) for i in range(2)), simulated_gpus=True,
         balance_series_u=(),
-        accounts=(account(balance_u=50 * DOLLAR_U, per_hour_u=0, today_u=0, month_u=0, warning_at_u=0, runway=RunwayView()),),
+        accounts=(
+            account(balance_u=50 * DOLLAR_U, per_hour_u=0, today_u=0, month_u=0, warning_at_u=0, runway=RunwayView()),
+        ),
     )  # fmt: skip

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeVar
 
 import docker
 import docker.errors
-import requests
 
 from orchestrator.clock import system_now
 from orchestrator.core.catalogue import Model
 from orchestrator.core.workload import LABEL_PREFIX, Exit, GpuGrant, Observed, WorkerSpec
+from orchestrator.engine.docker_client import connect
 from orchestrator.engine.docker_engine import DockerEngine
+from orchestrator.engine.ports import EngineError
 from tests.waiting import until
 
 IMAGE = "gpudeck/worker:0.1.0"
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 def client(address: str = ADDRESS) -> docker.APIClient:
     """A client of the tests' own, apart from the engine under test. Close it."""
-    return docker.APIClient(base_url=address, version="auto", timeout=30)
+    return connect(address, 30.0)
 
 
 @functools.cache
@@ -41,8 +42,8 @@ def missing() -> str | None:
             api.inspect_image(IMAGE)
     except docker.errors.ImageNotFound:
         return f"{ADDRESS} has no image {IMAGE}; build it with `docker build --target worker -t {IMAGE} .`"
-    except (docker.errors.DockerException, requests.exceptions.RequestException):
-        return f"no Docker engine answers at {ADDRESS}; set DOCKER_HOST, or start one with .ci/engine"
+    except EngineError as error:
+        return f"{error.message} (.ci/engine starts one)"
     return None
 
 

@@ -149,7 +149,7 @@ class ProcessHarness:
                 words = (entry / "environ").read_bytes().split(b"\0") + (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if any(word in marks or os.path.dirname(word) in marks for word in words):
+            if any(word in marks or word.rpartition(b"/")[0] in marks for word in words):
                 found.append(int(entry.name))
         return [pid for pid in found if pid != os.getpid()]
 

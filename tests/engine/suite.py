@@ -2,7 +2,7 @@
 
 An engine joins by a module `tests/engine/<name>_harness.py` with two functions:
 
-    def missing() -> str | None                       # why it cannot run here, as the reason of a skip; None when it can
+    def missing() -> str | None                         # why it cannot run here (the reason of the skip), else None
     async def open_harness(tmp_path: Path) -> Harness   # a harness whose engine is open and whose world is empty
 
 The models a harness starts speak the demonstration worker's language (orchestrator/worker, `echo`): GET /health answers

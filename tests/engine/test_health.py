@@ -133,5 +133,5 @@ async def test_a_refused_connection_is_unhealthy(listener: Listener) -> None:
     server.close()
     await server.wait_closed()
     assert not await http_healthy("127.0.0.1", port, "/health", 5.0)
-    assert not await http_healthy("no-such-host.invalid", 80, "/health", 5.0)
-    assert not await http_healthy("127.0.0.1", 70_000, "/health", 5.0)
+    for no_port in (-1, 0, 70_000):
+        assert not await http_healthy("127.0.0.1", no_port, "/health", 5.0)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.waiting import until_sync
 
 HERE = Path(__file__).parent
@@ -20,6 +22,11 @@ ROOT = HERE.parent.parent
 LIBRARY = "libnvidia-ml.so.1"
 MIB = 1024**2
 L40_BYTES = 46_068 * MIB
+UNKNOWN = 999
+MEASURED = ("memory_used_bytes", "utilisation_percent", "power_mw", "power_limit_mw", "temperature_c")
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the fake NVML library needs gcc to be built")
+Boot = Callable[..., "Machine"]
 
 
 def build(directory: Path, *defines: str) -> Path:

@@ -77,6 +77,7 @@ def running(
         if ready:
             until_sync(lambda: worker.health() == 200, 30, "the worker to be healthy")
         yield worker
+        assert "Traceback" not in worker.log(), worker.log()
     finally:
         worker.client.close()
         worker.process.kill()

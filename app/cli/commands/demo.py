@@ -1,0 +1,38 @@
+"""`gpudeck demo`."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.options import common, settings
+
+
+@click.command()
+@click.option("--headless", is_flag=True, help="Without the dashboard; the report goes to stdout.")
+@click.option("--engine", type=click.Choice(["auto", "docker", "process"]), default="auto", show_default=True,
+              help="Where workers run: Docker containers or local processes.")  # fmt: skip
+@click.option("--gpus", metavar="TYPE:N", default="L40:2", show_default=True,
+              help="Declared (simulated) GPUs; `probe` uses the real ones.")  # fmt: skip
+@click.option("--keep", is_flag=True, help="Keep the demo's home directory with ledger and logs.")
+@click.option("--timeout", type=float, default=180.0, show_default=True, help="Seconds for the whole tour.")
+@common
+def demo(headless: bool, engine: str, gpus: str, keep: bool, timeout: float) -> None:
+    """A tour with real requests, on a private orchestrator.
+
+    It creates an endpoint with one worker, sends more pictures than that one
+    can draw in time, shows the second worker start, take its share and stop
+    again, and ends with the bill. On a terminal it runs in the dashboard.
+    Your own endpoints and credit are not touched; nothing is left running.
+
+    Exit code 0 only if every request succeeded, the workers went 1, 2, 1, and
+    the ledger adds up.
+
+    \b
+    Examples:
+      gpudeck demo
+      gpudeck demo --headless -o json > report.json
+      gpudeck demo --engine docker --keep
+    """
+    from app.cli.demo import run_demo
+
+    run_demo(settings(), headless=headless, engine=engine, gpus=gpus, keep=keep, timeout_s=timeout)

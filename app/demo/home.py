@@ -1,0 +1,105 @@
+"""The private place of a tour: a temporary GPUDECK_HOME, its own orchestrator, and the proof that nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from app.client import SocketClient
+from app.spawn import EXIT_CONFIGURATION, SpawnError, ensure_orchestrator, process_runs, stop_orchestrator
+from orchestrator.contract.places import HOME_VARIABLE, places
+
+DRAIN_S: Final = 60.0
+KILL_S: Final = 5.0
+
+
+@dataclass
+class PrivateHome:
+    """A running orchestrator of one's own. `left_running` is filled in by `close`, and again at the end."""
+
+    directory: Path
+    client: SocketClient
+    pid: int
+    instance: str
+    left_running: tuple[str, ...] = field(default=())
+
+    async def close(self) -> None:
+        """Drain and stop; kill what does not end by itself. Idempotent."""
+        try:
+            await stop_orchestrator(self.client, "drain", timeout_s=DRAIN_S)
+        except (TimeoutError, ConnectionError):
+            await _kill(self.pid)
+        await self.client.aclose()
+        self.left_running = leftovers(self.instance)
+
+
+@asynccontextmanager
+async def private_home(
+    *, engine: str, gpus: str | None, keep: bool, talk: Callable[[str], None]
+) -> AsyncIterator[PrivateHome]:
+    """Start an orchestrator in a new temporary directory; stop it and remove the directory at the end.
+
+    The gateway takes any free port. Raises what spawn.ensure_orchestrator raises; SpawnError also when the place for
+    temporary files is too deep for a socket path.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="gpudeck-demo-"))
+    try:
+        # Should all else fail, a SIGTERM is enough to stop the workers too.
+        environ = {**os.environ, HOME_VARIABLE: str(directory), "GPUDECK_ON_EXIT": "drain"}
+        try:
+            where = places(environ)
+        except ValueError as error:
+            raise SpawnError(f"TMPDIR: {error}", EXIT_CONFIGURATION, ()) from error
+        client = await ensure_orchestrator(where, engine=engine, gpus=gpus, port=0, environ=environ)
+        hello = await client.hello()
+        home = PrivateHome(directory, client, hello.pid, hello.instance)
+        try:
+            yield home
+        finally:
+            try:
+                await home.close()
+            except BaseException:
+                # A second Ctrl-C: no time to watch, but the orchestrator still drains by itself.
+                with suppress(ProcessLookupError):
+                    os.kill(home.pid, signal.SIGTERM)
+                raise
+    finally:
+        if keep:
+            talk(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _kill(pid: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+        for _ in range(int(KILL_S / 0.1)):
+            if not process_runs(pid):
+                return
+            await asyncio.sleep(0.1)
+
+
+def leftovers(instance: str) -> tuple[str, ...]:
+    """Processes of this instance's workers that still run, found by the variable every worker process carries.
+
+    Containers are not seen from here: the docker engine's own end answers for them.
+    """
+    mark = f"GPUDECK_INSTANCE={instance}".encode()
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # ended meanwhile, or another user's
+        if instance and mark in variables and process_runs(int(entry.name)):
+            found.append(f"process {entry.name}")
+    return tuple(found)

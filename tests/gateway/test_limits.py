@@ -1,0 +1,180 @@
+"""Deadlines, caps, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from orchestrator.gateway.limits import Limits
+from orchestrator.gateway.server import Gateway, ListenError
+from tests.gateway.rig import Rig
+from tests.waiting import until
+
+
+async def test_a_taken_port_is_a_clear_error(rig: Rig) -> None:
+    second = Gateway(rig.table, rig.now)
+    with pytest.raises(ListenError, match=rf"port {rig.gateway.port} is taken.*choose another port"):
+        await second.start("127.0.0.1", rig.gateway.port)
+    with pytest.raises(ListenError, match="no such address"):
+        await second.start("192.0.2.1", 0)
+    assert second.port == 0
+    await second.close()
+
+
+async def test_the_connection_after_the_last_is_refused(rig: Rig) -> None:
+    await rig.listen(Limits(connections=3))
+    for _ in range(3):
+        await rig.caller()
+    await until(lambda: rig.gateway.connections == 3)
+    extra = await rig.caller()
+    reply = await extra.reply()
+    assert (reply.status, reply.code, reply.get("connection")) == (503, "too_many_connections", "close")
+    assert await extra.closed() == b""
+    rig.callers[0].close()
+    extra.close()
+    await until(lambda: rig.gateway.connections == 2)
+    assert (await rig.call("GET", "/healthz")).status == 200
+
+
+async def test_a_head_that_does_not_end_is_408(rig: Rig) -> None:
+    await rig.listen(Limits(head_deadline_s=0.1))
+    caller = await rig.caller()
+    caller.request("GET", "/healthz")
+    await caller.reply()
+    caller.send("GET / HTTP/1.1\r\nHost: lo")
+    reply = await caller.reply()
+    assert (reply.status, reply.code) == (408, "head_timeout")
+    assert await caller.closed() == b""
+
+
+async def test_slow_bytes_do_not_extend_the_heads_deadline(rig: Rig) -> None:
+    await rig.listen(Limits(head_deadline_s=0.2))
+    caller = await rig.caller()
+    caller.request("GET", "/healthz")
+    await caller.reply()
+
+    async def dribble() -> None:
+        caller.send("GET / HTTP/1.1\r\nx: ")
+        while True:
+            caller.send("a")
+            await asyncio.sleep(0.01)
+
+    dribbling = asyncio.ensure_future(dribble())
+    assert (await asyncio.wait_for(caller.reply(), 5)).status == 408
+    dribbling.cancel()
+
+
+async def test_silent_connections_are_closed(rig: Rig) -> None:
+    await rig.listen(Limits(head_deadline_s=0.05, idle_s=0.4))
+    silent, used = await rig.caller(), await rig.caller()
+    used.request("GET", "/healthz")
+    await used.reply()
+    used_since_ns = rig.now()
+    assert await silent.closed() == b""
+    assert await used.closed() == b""
+    assert rig.now() - used_since_ns >= 350_000_000
+
+
+async def test_a_body_that_stops_coming_is_408_and_frees_the_worker(rig: Rig) -> None:
+    await rig.listen(Limits(body_window_s=0.1))
+    (a,) = await rig.workers("a")
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", "Content-Length: 1000000")
+    caller.send(b"x" * 100)
+    reply = await caller.reply()
+    assert (reply.status, reply.code) == (408, "body_timeout")
+    assert await caller.closed() == b""
+    await until(lambda: a.open == 0)
+    assert rig.route.meter.failed_total == 0, "not our failure"
+
+
+async def test_a_body_held_back_by_us_is_not_blamed_on_the_client(rig: Rig) -> None:
+    await rig.listen(Limits(body_window_s=0.05, buffer_bytes=1_000))
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", "Content-Length: 5000")
+    caller.send(b"x" * 4_000)
+    (client,) = rig.gateway.clients
+    await until(lambda: not client.transport.is_reading())
+    since_ns = rig.now()
+    await until(lambda: rig.now() - since_ns > 150_000_000)
+    caller.send(b"x" * 1_000)
+    await rig.workers("a")
+    assert (await caller.reply()).body == b"x" * 5_000
+
+
+async def test_a_chunked_body_over_the_limit_is_413(rig: Rig) -> None:
+    await rig.listen(Limits(body_bytes=1_000))
+    (a,) = await rig.workers("a")
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", "Transfer-Encoding: chunked")
+    caller.send(b"3e8\r\n" + b"x" * 1_000 + b"\r\n")
+    await until(lambda: a.seen)
+    caller.send(b"1\r\nx\r\n0\r\n\r\n")
+    reply = await caller.reply()
+    assert (reply.status, reply.code) == (413, "body_too_large")
+    assert (await rig.call("POST", "/v1/sketch", body=b"x" * 1_001)).status == 413
+    await until(lambda: a.open == 0)
+    assert not a.seen[0].complete
+
+
+async def test_a_client_that_takes_nothing_of_its_reply_is_cut(rig: Rig) -> None:
+    await rig.listen(Limits(send_stall_s=0.2))
+    (a,) = await rig.workers("a")
+    caller = await rig.caller()
+    caller.writer.transport.pause_reading()
+    caller.request("GET", "/v1/sketch/big?1000")
+    await until(lambda: a.seen)
+    await until(lambda: rig.gateway.connections == 0)
+    assert rig.idle()
+
+
+async def test_drain_finishes_what_is_in_flight_and_takes_nothing_new(rig: Rig) -> None:
+    (a,) = await rig.workers("a")
+    busy, queued, idle = await rig.caller(), await rig.caller(), await rig.caller()
+    busy.request("GET", "/v1/sketch/slow")
+    await until(lambda: a.seen)
+    queued.request("GET", "/v1/sketch/ok")
+    await until(lambda: rig.lane.queued == 1)
+    draining = asyncio.ensure_future(rig.gateway.drain(10))
+    assert await idle.closed() == b""
+    with pytest.raises(OSError, match="."):
+        await asyncio.open_connection("127.0.0.1", rig.gateway.port)
+    a.gate.set()
+    for caller in (busy, queued):
+        reply = await caller.reply()
+        assert (reply.status, reply.get("connection")) == (200, "close")
+        caller.close()
+    await asyncio.wait_for(draining, 5)
+    assert rig.gateway.connections == rig.gateway.worker_connections == 0
+
+
+async def test_drain_cuts_what_outlives_its_grace(rig: Rig) -> None:
+    (a,) = await rig.workers("a")
+    busy, queued = await rig.caller(), await rig.caller()
+    busy.request("GET", "/v1/sketch/slow")
+    await until(lambda: a.seen)
+    queued.request("GET", "/v1/sketch/ok")
+    await until(lambda: rig.lane.queued == 1)
+    draining = asyncio.ensure_future(rig.gateway.drain(0.1))
+    replies = [await busy.reply(), await queued.reply()]
+    assert [(r.status, r.code) for r in replies] == [(503, "stopping")] * 2
+    await asyncio.wait_for(draining, 5)
+    assert rig.idle()
+    await until(lambda: a.hung_up == 1)
+    await rig.gateway.close()
+
+
+async def test_readiness_ends_with_the_drain(rig: Rig) -> None:
+    caller = await rig.caller()
+    (a,) = await rig.workers("a")
+    caller.request("GET", "/v1/sketch/slow")
+    await until(lambda: a.seen)
+    caller.request("GET", "/readyz")
+    await until(lambda: next(iter(rig.gateway.clients))._tail)
+    draining = asyncio.ensure_future(rig.gateway.drain(10))
+    await asyncio.sleep(0)
+    a.gate.set()
+    assert (await caller.reply()).get("connection") == "close"
+    assert await caller.closed() == b""
+    await draining
