@@ -42,12 +42,19 @@ class GpudeckApp(App[str | None]):
     feed: reactive[FeedState] = reactive(FeedState())
 
     def __init__(
-        self, client: OrchestratorClient, *, readonly: bool = False, theme: str = DARK.name, zone: tzinfo | None = None
+        self,
+        client: OrchestratorClient,
+        *,
+        readonly: bool = False,
+        theme: str = DARK.name,
+        zone: tzinfo | None = None,
+        tick_s: float = 1.0,
     ) -> None:
         super().__init__()
         self.client = client
         self.readonly = readonly
         self.zone = zone
+        self._tick_s = tick_s
         self._newest: Snapshot | None = None
         for each in THEMES:
             self.register_theme(each)
@@ -57,7 +64,7 @@ class GpudeckApp(App[str | None]):
         if unbound := exit_on_signals(self.exit):
             self.log.warning(f"no handler for {unbound}")
         self.push_screen(DashboardScreen())
-        self.set_interval(1.0, self.tick)
+        self.set_interval(self._tick_s, self.tick)
         self.run_worker(follow(self.client, self.post_message, asyncio.sleep), name="feed", exit_on_error=True)
 
     def tick(self) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from app.client import Gone, NotRunning, SocketClient, command_id, program_version
+from app.format import plain
 from orchestrator.contract.command import Refused, Shutdown
 from orchestrator.contract.places import HOME_VARIABLE, Places
 from orchestrator.contract.places import places as places_of
@@ -207,5 +208,4 @@ class _Child:
         with self._capture.open("rb") as output:
             output.seek(self._offset)
             text = output.read(CAPTURE_BYTES_MAX).decode(errors="replace")
-        printable = ["".join(c for c in line if c.isprintable()).strip() for line in text.splitlines()]
-        return tuple(line for line in printable if line)[-LINES_MAX:]
+        return tuple(line for line in map(plain, text.splitlines()) if line.strip())[-LINES_MAX:]

@@ -13,7 +13,6 @@ from typing import Any
 
 from orchestrator.assets import AssetError
 from orchestrator.contract.places import Places, places
-from orchestrator.doctor import examine
 from orchestrator.gateway.server import ListenError
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.lock import Locked
@@ -52,6 +51,8 @@ def _run(verb: str, loaded: Loaded, where: Places) -> int:
         }
         _show({"settings": shown, "places": {k: str(v) for k, v in where._asdict().items()}})
         return 0
+    from orchestrator.doctor import examine  # loads the Docker SDK, which `serve` may not need
+
     checks = asyncio.run(examine(loaded.settings, where))
     _show([check.model_dump() for check in checks])
     return EXIT_FAILED if any(check.state == "fail" for check in checks) else 0

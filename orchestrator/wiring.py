@@ -27,7 +27,6 @@ from orchestrator.core.events import Booted, GpusSampled
 from orchestrator.core.observe import Surroundings
 from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import Rules, State
-from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.engine.ports import WorkerEngine
 from orchestrator.engine.process_engine import ProcessEngine
 from orchestrator.gateway.limits import Access
@@ -215,6 +214,9 @@ async def choose_engine(settings: Settings, places: Places, instance: str, now: 
     process = ProcessEngine(instance, now, places.workers_dir, places.lock_file)
     if settings.engine == "process":
         return process
+    # Imported here: the Docker SDK takes longer to load than everything else, and a restart must serve within 3 s.
+    from orchestrator.engine.docker_engine import DockerEngine
+
     docker = DockerEngine(instance, now, settings.docker_host)
     if settings.engine == "docker":
         return docker

@@ -197,12 +197,10 @@ def show_bill(settings: Settings, *, account: str, month: str | None, lines: boo
 
 def _sums(lines: Iterable[BillLine]) -> tuple[Sequence[Column], list[Sequence[str]]]:
     """One row per endpoint, GPU type, tier and rate; time that was not charged stands apart."""
-    sums: dict[tuple[str, str, str, int, bool], list[float]] = {}
+    sums: dict[tuple[str, str, str, int, bool], list[BillLine]] = {}
     for line in lines:
-        entry = sums.setdefault((line.endpoint, line.gpu_type, line.tier.value, line.rate_uh, line.absorbed), [0, 0, 0])
-        entry[0] += 1
-        entry[1] += line.seconds
-        entry[2] += line.amount_u
+        terms = (line.endpoint, line.gpu_type, line.tier.value, line.rate_uh, line.absorbed)
+        sums.setdefault(terms, []).append(line)
     columns = (
         Column("ENDPOINT"), Column("GPU"), Column("TIER"), Column("RATE", right=True), Column("INTERVALS", right=True),
         Column("TIME", right=True), Column("AMOUNT", right=True),
@@ -213,11 +211,11 @@ def _sums(lines: Iterable[BillLine]) -> tuple[Sequence[Column], list[Sequence[st
             gpu,
             f"{tier} (not charged)" if absorbed else tier,
             rate_per_hour(rate_uh),
-            f"{number:.0f}",
-            seconds(int(span)),
-            money(int(amount)),
+            f"{len(group):,}",
+            seconds(int(sum(line.seconds for line in group))),
+            money(sum(line.amount_u for line in group)),
         )
-        for (endpoint, gpu, tier, rate_uh, absorbed), (number, span, amount) in sums.items()
+        for (endpoint, gpu, tier, rate_uh, absorbed), group in sums.items()
     ]
     return columns, rows
 

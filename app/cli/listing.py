@@ -25,7 +25,7 @@ from app.format import (
     temperature,
 )
 from orchestrator.contract.endpoint import EndpointSpec, QueueDelay
-from orchestrator.contract.snapshot import EndpointView, Snapshot, WorkerState, WorkerView
+from orchestrator.contract.snapshot import EndpointView, EngineKind, Snapshot, WorkerState, WorkerView
 
 ENDPOINT_COLUMNS = (
     Column("ENDPOINT"),
@@ -106,7 +106,14 @@ def show_models(settings: Settings) -> None:
         Column("ENGINES"), Column("SUMMARY"),
     )  # fmt: skip
     rows = [
-        (m.name, m.kind, str(m.concurrency), memory(m.memory_bytes), ",".join(m.engines), m.summary)
+        (
+            m.name,
+            m.kind,
+            str(m.concurrency),
+            memory(m.memory_bytes),
+            ", ".join(engine for engine in m.engines if engine is not EngineKind.VIRTUAL),
+            m.summary,
+        )
         for m in state.models
     ]
     print_table(columns, rows)

@@ -93,6 +93,8 @@ def _report(settings: Settings, name: str) -> None:
 
 def print_document(document: Any) -> None:
     """A JSON document for people: lists of objects as tables, everything else as dotted names and values."""
+    if isinstance(document, Mapping):
+        document = {name: settings_rows(value) or value for name, value in document.items()}
     if isinstance(document, list):
         _print_list(document)
     elif isinstance(document, Mapping):
@@ -112,6 +114,16 @@ def print_document(document: Any) -> None:
 def is_table(value: object) -> bool:
     """Whether `value` is a list of objects."""
     return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
+
+
+def settings_rows(value: object) -> list[dict[str, Any]]:
+    """Settings (`name: {value, origin}`) as rows of a table; empty for anything else."""
+    if not isinstance(value, Mapping):
+        return []
+    entries = list(value.items())
+    if not all(isinstance(entry, Mapping) and set(entry) == {"value", "origin"} for _, entry in entries):
+        return []
+    return [{"setting": name, **entry} for name, entry in entries]
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

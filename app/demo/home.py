@@ -57,7 +57,9 @@ async def private_home(
         try:
             where = places(environ)
         except ValueError as error:
-            raise SpawnError(f"TMPDIR: {error}", EXIT_CONFIGURATION, ()) from error
+            raise SpawnError(
+                f"TMPDIR: {str(error).removeprefix(f'{HOME_VARIABLE}: ')}", EXIT_CONFIGURATION, ()
+            ) from error
         client = await ensure_orchestrator(where, engine=engine, gpus=gpus, port=0, environ=environ)
         hello = await client.hello()
         home = PrivateHome(directory, client, hello.pid, hello.instance)

@@ -9,7 +9,7 @@ from app.present import table
 from app.present.glyphs import endpoint_mark, present_workers, tier_letter, worker_mark
 from app.present.lanes import problem
 from app.present.table import Column
-from app.present.text import BLANK, Line, Span, Tone, line, wrap
+from app.present.text import BLANK, Line, Span, Tone, clip_line, line, wrap
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.endpoint import QueueDelay
 from orchestrator.contract.snapshot import ColdStartView, EndpointView, GpuView, WorkerState, WorkerView
@@ -108,7 +108,7 @@ def summary(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
             line(Span("│ ", Tone.FAILED), Span(clip(plain(text), room - 2), Tone.MUTED))
             for text in endpoint.problem.log[-6:]
         )
-    return lines
+    return [clip_line(each, room) for each in lines]
 
 
 def cold_starts(endpoint: EndpointView, room: int) -> list[Line]:
@@ -122,7 +122,7 @@ def cold_starts(endpoint: EndpointView, room: int) -> list[Line]:
     legend = [Span(" " * label_room)]
     for name, tone in _PHASES:
         legend.extend((Span("■ ", tone), Span(f"{name}   ", Tone.MUTED)))
-    lines = [tuple(legend)]
+    lines = [clip_line(tuple(legend), room)]
     for worker, ends in found:
         if ends:
             lines.append(

@@ -36,7 +36,7 @@ def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: i
     bars = max(room - _FIXED - tail, 10)
     sizes = (bars - bars * 2 // 5, bars * 2 // 5)
     return (
-        [_head(sizes), *(_wide(gpu, held, sizes, room) for gpu, held in zip(gpus, holders, strict=True))]
+        [clip_line(_head(sizes), room), *(_wide(gpu, held, sizes, room) for gpu, held in zip(gpus, holders, strict=True))]
         if gpus
         else []
     )

@@ -123,7 +123,7 @@ class DashboardScreen(EndpointActions):
         if self.maximized is not None:
             self.minimize()
         elif isinstance(self.focused, Panel):
-            self.maximize(self.focused)
+            self.maximize(self.focused, container=False)
         self.refresh_bindings()
 
     def action_filter(self) -> None:

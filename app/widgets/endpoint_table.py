@@ -75,10 +75,8 @@ class EndpointTable(Panel):
         self.scroll_to_region(Region(0, index if index == 0 else index + 1, 1, 1), animate=False)
 
     def on_click(self, event: events.Click) -> None:
-        offset = event.get_content_offset(self)
-        if offset is None:
-            return
-        index = offset.y + int(self.scroll_y) - 1
+        # By the screen: the click bubbles up from the body, whose own offsets it carries.
+        index = event.screen_offset.y - self.content_region.y + int(self.scroll_y) - 1
         if 0 <= index < len(self._slugs()):
             slug = self._slugs()[index]
             if slug == self.cursor and event.chain > 1:

@@ -45,6 +45,7 @@ class Panel(VerticalScroll, can_focus=True):
     dimmed and with their age while STALE.
     """
 
+    ALLOW_MAXIMIZE = True
     BINDINGS: ClassVar[list[BindingType]] = PANEL_BINDINGS
     DEFAULT_CSS = """
     Panel {

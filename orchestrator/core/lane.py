@@ -217,10 +217,11 @@ class Lane:
         index = {slot.worker_id: i for i, slot in enumerate(self._ring)}
         if self._last is not None and self._last in index:
             return (index[self._last] + 1) % len(self._ring)
-        for worker_id in successors:
-            if worker_id in index:
-                return index[worker_id]
-        return 0
+        if self._last is not None:
+            for worker_id in successors:
+                if worker_id in index:
+                    return index[worker_id]
+        return 0  # nobody was served yet: the first request goes to the first worker
 
     def _take(self) -> Slot | None:
         ring = self._ring

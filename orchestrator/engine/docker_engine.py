@@ -304,25 +304,27 @@ class DockerEngine:
             if container is None:
                 return
             try:
-                # Anonymous volumes go with it, named ones (model caches) stay. By force only what is stuck: a running
-                # worker must be stopped first, or its evidence would be lost.
-                client.remove_container(container, v=True, force=attempt > 0 and self._is_stuck(client, container))
+                # Anonymous volumes go with it, named ones (model caches) stay. A running worker is never removed by
+                # force: its evidence would be lost.
+                client.remove_container(container, v=True, force=attempt > 0)
             except NotFound:
                 return
             except APIError as error:
                 if error.status_code != 409:
                     raise
-                threading.Event().wait(_PAUSE_S)
             else:
                 self._oom_ids.discard(container)
                 return
-        raise EngineError(
-            Fault.REFUSED, f"worker {worker_id} could not be removed; it still runs (stop it first) or Docker is busy"
-        )
+            if self._runs(client, container):
+                raise EngineError(Fault.REFUSED, f"worker {worker_id} still runs and is not removed; stop it first")
+            threading.Event().wait(_PAUSE_S)
+        raise EngineError(Fault.REFUSED, f"worker {worker_id} could not be removed: Docker is still busy with it")
 
-    def _is_stuck(self, client: APIClient, container: str) -> bool:
-        state = client.inspect_container(container)["State"]
-        return not state.get("Running") and not state.get("Paused")
+    def _runs(self, client: APIClient, container: str) -> bool:
+        try:
+            return bool(client.inspect_container(container)["State"].get("Running"))
+        except NotFound:
+            return False
 
     def _evidence(self, client: APIClient, event: dict[str, Any]) -> Exit | None:
         """The exit behind a `die` event; None when the container runs again already."""

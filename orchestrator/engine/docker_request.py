@@ -142,7 +142,7 @@ def _labels(spec: WorkerSpec) -> dict[str, str]:
 def _arguments(words: tuple[str, ...], spec: WorkerSpec) -> list[str]:
     """`{host}`, `{port}`, `{python}` and the worker's variables filled in. Inside the container every address is bound:
     what reaches it is decided by the published port."""
-    address = {"host": "0.0.0.0", "port": spec.model.port, "python": "python3"}  # noqa: S104 -- inside the container
+    address = {"host": "0.0.0.0", "port": str(spec.model.port), "python": "python3"}  # noqa: S104 -- in the container
     try:
         return list(fill_arguments(words, {**environment(spec), **address}))
     except ValueError as error:

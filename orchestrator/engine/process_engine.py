@@ -168,7 +168,6 @@ class ProcessEngine:
             return None if found is None else found.worker.exit
         shim = found.shim
         if shim is not None:
-            self._keep_watching(found)
             await asyncio.to_thread(self._request_stop, worker_id, shim, grace_s)
             if not await self._watch.wait(worker_id, grace_s + STOP_MARGIN_S):
                 await asyncio.to_thread(self._force, worker_id, shim)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -149,7 +148,7 @@ async def test_show_tells_everything(fake: FakeOrchestrator) -> None:
     )
     result = await gpudeck("endpoint", "show", "sketch")
     assert "queue_delay:4" in result.stdout
-    assert "it [31mcrashed" in result.stdout, "no escape code passes"
+    assert "it crashed" in result.stdout, "no escape code passes"
     assert "Traceback" in result.stdout
 
 
@@ -211,8 +210,8 @@ async def test_verify_fails_loudly(fake: FakeOrchestrator) -> None:
 async def test_logs(fake: FakeOrchestrator) -> None:
     fake.log_lines = ("plain", "red\x1b[31m")
     result = await gpudeck("logs", "sketch", "--tail", "7")
-    assert result.stdout == "w1 | plain\nw1 | red[31m\n"
-    assert (await gpudeck("logs", "sketch", "w1")).stdout == "plain\nred[31m\n"
+    assert result.stdout == "w1 | plain\nw1 | red\n"
+    assert (await gpudeck("logs", "sketch", "w1")).stdout == "plain\nred\n"
     assert fake.queries[0] == AskLogs(slug="sketch", tail=7)
     wrong = await gpudeck("logs", "sketch", "--tail", "0")
     assert wrong.exit_code == 2

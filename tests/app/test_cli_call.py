@@ -28,12 +28,13 @@ class Gateway:
         self.seen: list[tuple[str, str, dict[str, str], bytes]] = []
         self.reply: dict[str, object] = {"body": b'{"ok": true}', "content_type": "application/json"}
         self.break_off = False
-        self.delay_s = 0.0
+        self.go = asyncio.Event()
+        self.go.set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.seen.append((request.method, request.raw_path, dict(request.headers), body))
-        await asyncio.sleep(self.delay_s)
+        await self.go.wait()
         if self.break_off:
             response = web.StreamResponse(headers=ANSWERED)
             await response.prepare(request)
@@ -60,6 +61,7 @@ async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     async with FakeOrchestrator(places().socket_file, state=snapshot(endpoint(url=url))) as fake:
         made.fake = fake  # type: ignore[attr-defined]
         yield made
+    made.go.set()
     await runner.cleanup()
 
 
@@ -159,7 +161,7 @@ async def test_half_a_reply_is_a_failure(gateway: Gateway) -> None:
 
 
 async def test_too_late_is_5(gateway: Gateway) -> None:
-    gateway.delay_s = 1.0
+    gateway.go.clear()
     result = await gpudeck("call", "sketch", "--json", "1", "--timeout", "0.2")
     assert result.exit_code == 5
     assert "within 0.2 s" in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
@@ -88,8 +89,6 @@ def test_completion_scripts(shell: str) -> None:
 
 
 async def complete(words: str, home: Path) -> list[str]:
-    import asyncio
-
     environ = {
         **os.environ,
         HOME_VARIABLE: str(home),
@@ -101,7 +100,7 @@ async def complete(words: str, home: Path) -> list[str]:
     program = [sys.executable, "-c", "from app.cli import main; main()"]
     child = await asyncio.create_subprocess_exec(*program, env=environ, cwd=ROOT, stdout=subprocess.PIPE)
     output, _ = await child.communicate()
-    return [line.split(",", 1)[1] for line in output.decode().splitlines()]
+    return [line.split(",", 1)[1] for line in output.decode().splitlines() if line]
 
 
 async def test_slugs_complete_from_the_running_orchestrator(tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ async def test_a_broken_pipe_is_quiet(tmp_path: Path) -> None:
 def test_tables_align_and_carry_no_escapes() -> None:
     columns = (Column("NAME"), Column("N", right=True), Column("STATE", state=True))
     text = render_table(columns, [("a", "1", "ready"), ("bb日", "100", "fai\x1b[31mled")])
-    assert text.splitlines() == ["NAME    N  STATE", "a       1  ready", "bb日  100  fai[31mled"]
+    assert text.splitlines() == ["NAME    N  STATE", "a       1  ready", "bb日  100  failed"]
     painted = render_table(columns, [("a", "1", "ready")], paint=True)
     assert painted.endswith("\x1b[32mready\x1b[0m")
 

@@ -10,7 +10,7 @@ from app.present import chart, condition, detail, endpoints, events, gpus, heade
 from app.present.condition import FeedState, Kind
 from app.present.lanes import Density
 from app.present.text import Line, Span, Tone, clip_line, flow, line, pad, spread, text, width, wrap
-from orchestrator.contract.query import LogLines
+from orchestrator.contract.query import AskLogs, LogLines
 from orchestrator.contract.snapshot import GpuProcessView, RunwayView, WorkerState
 from tests.app import fakes
 
@@ -27,21 +27,23 @@ def test_no_presenter_writes_past_its_room(room: int, density: Density) -> None:
     snapshot = fakes.rich()
     now = snapshot.taken_at_ns
     painted = [
-        *endpoints.rows(snapshot.endpoints, "sketch", max(room, 58)),
         *lanes.rows(snapshot.endpoints, now, room, density),
         *events.rows(snapshot.events, room, UTC),
         *money.rows(snapshot.accounts[0], snapshot.balance_series_u, room, 12, density),
         *logs.rows((LogLines(worker_id="a", label="w1", lines=("x" * 400,)),), "", room),
     ]
-    if room >= 76:
-        painted += gpus.rows(snapshot.gpus, snapshot.endpoints, room, density)
+    if room >= 58:
+        painted += endpoints.rows(snapshot.endpoints, "sketch", room)
+        painted += gpus.rows(snapshot.gpus, snapshot.endpoints, room, Density.COMPACT)
+        painted += gpus.rows(snapshot.gpus, snapshot.endpoints, room, Density.NORMAL)
     for endpoint in snapshot.endpoints:
         painted += traffic.rows(endpoint, room, 14, density)
-        painted += detail.summary(endpoint, now, room) if room >= 76 else []
-        painted += detail.cold_starts(endpoint, room) if room >= 58 else []
+        painted += detail.summary(endpoint, now, room)
+        painted += detail.worker_rows(endpoint, snapshot.gpus, now, room) if room >= 58 else []
+        painted += detail.cold_starts(endpoint, room)
         painted += detail.figures(endpoint, room) + detail.specification(endpoint, room)
-    limit = max(room, 58)
-    assert [text(each) for each in painted if width(each) > limit] == []
+        painted += detail.calling(endpoint, "image", room)
+    assert [text(each) for each in painted if width(each) > room] == []
 
 
 def test_endpoint_rows_say_state_by_glyph_and_word_and_mark_the_selected_one() -> None:
@@ -154,9 +156,9 @@ def test_compact_gpu_keeps_the_worker_when_the_slug_is_long() -> None:
 def test_money_shows_three_runways_warning_and_floor() -> None:
     shown = texts(money.rows(fakes.account(), (), 44, 12, Density.NORMAL))
     whole = "\n".join(shown)
-    for wanted in ("$642.37", "$35.86/h", "$0.0099/s", "today $62.04", "4.9 d", "17 h 37 m", "4 h 37 m", "warns at $368.68",
-                   "stops below $10.00"):  # fmt: skip
+    for wanted in ("$642.37", "$35.86/h", "$0.0099/s", "today $62.04", "4.9 d", "17 h 37 m", "4 h 37 m"):
         assert wanted in whole
+    assert shown[-1] == "warns at $368.68 · stops below $10.00"
 
 
 def test_money_turns_amber_when_warned_and_red_when_suspended() -> None:
@@ -191,7 +193,7 @@ def test_curl_never_contains_a_secret() -> None:
 
 
 def test_log_lines_are_cleaned_labelled_and_filtered() -> None:
-    found = fakes.example_answer(__import__("orchestrator.contract.query", fromlist=["AskLogs"]).AskLogs(slug="sketch"))
+    found = fakes.example_answer(AskLogs(slug="sketch"))
     shown = texts(logs.rows(found.workers, "WARM", 60))
     assert shown == ["w1  [bold]warm-up[/bold] 3 of 3 done", "w2  [bold]warm-up[/bold] 3 of 3 done"]
 
@@ -241,8 +243,8 @@ def test_title_bar_marks_simulation_and_read_only() -> None:
         ((200, 24), Density.COMPACT),
     ],
 )
-def test_density(size: tuple[int, int], density: Density) -> None:
-    assert lanes.density_of(*size) is density
+def test_density(size: tuple[int, int], density: str) -> None:
+    assert lanes.density_of(*size) == density
 
 
 def test_area_chart_shows_small_values_and_ends_at_the_right() -> None:
@@ -282,5 +284,5 @@ def test_table_leaves_out_the_highest_rank_first() -> None:
         table.Column("b", "B", 4, rank=2),
         table.Column("c", "C", 4, rank=1, grow=True),
     )
-    assert [column.key for column, _ in table.choose(columns, 10, 1)] == ["a", "c"]
+    assert [kept.key for kept, _ in table.choose(columns, 10, 1)] == ["a", "c"]
     assert [size for _, size in table.choose(columns, 20, 1)] == [4, 4, 10]

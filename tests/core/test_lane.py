@@ -106,12 +106,12 @@ def test_a_newly_ready_worker_takes_as_many_waiters_as_it_has_room_for() -> None
 
 def test_a_new_request_does_not_overtake_a_waiter() -> None:
     lane = lane_of()
-    (caller,) = wait(lane)
-    w1 = slot("w1")
+    first, second = wait(lane, 2)
+    w1 = slot("w1", 2)
     late: list[Slot | None] = []
-    caller.on_grant = lambda _: late.append(lane.claim())
+    first.on_grant = lambda _: late.append(lane.claim())  # there is room, but it is the second waiter's
     lane.set_ring([w1])
-    assert caller.slots == [w1]
+    assert (first.slots, second.slots) == ([w1], [w1])
     assert late == [None]
 
 

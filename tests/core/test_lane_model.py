@@ -1,4 +1,4 @@
-"""A model of the lane, driven at random: nobody is lost, served twice, overtaken or left waiting beside a free worker."""
+"""A model of the lane, driven at random: nobody is lost, served twice, overtaken or left beside a free worker."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class LaneMachine(RuleBasedStateMachine):
         if self.last in ring:
             first = (ring.index(self.last) + 1) % len(ring)
         else:
-            following = next((s for s in self.turns if s in ring), None)
+            following = next((s for s in self.turns if s in ring), None) if self.last is not None else None
             first = ring.index(following) if following is not None else 0
         self.ring = ring
         self.turns = ring[first:] + ring[:first]

@@ -76,12 +76,13 @@ def test_the_window_ends_after_sixty_seconds_and_the_series_after_two_minutes() 
 
 def test_a_place_is_not_counted_again_when_its_turn_comes_round() -> None:
     meter = Meter()
-    record(meter, START)
+    record(meter, START, failed=True)
     for lap in range(1, 4):
         view = meter.view(START + lap * 128 * SECOND_NS)
         assert sum(view.requests_series) == 0
     record(meter, START + 256 * SECOND_NS)
-    assert meter.view(START + 257 * SECOND_NS).requests_series[-1] == 1
+    view = meter.view(START + 257 * SECOND_NS)
+    assert (view.requests_series[-1], view.failures_series[-1]) == (1, 0)
 
 
 def test_a_busy_endpoint_is_counted_exactly() -> None:

@@ -17,13 +17,13 @@ import docker.errors
 from orchestrator.clock import system_now
 from orchestrator.core.catalogue import Model
 from orchestrator.core.workload import LABEL_PREFIX, Exit, GpuGrant, Observed, WorkerSpec
-from orchestrator.engine.docker_client import connect
+from orchestrator.engine.docker_client import DEFAULT_ADDRESS, connect
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.engine.ports import EngineError
 from tests.waiting import until
 
 IMAGE = "gpudeck/worker:0.1.0"
-ADDRESS = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+ADDRESS = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
 MIB = 1024**2
 
 T = TypeVar("T")

@@ -1,8 +1,8 @@
 """A model server reduced to what one test needs: `stand_in.py PORT MODE`, standard library only, up in 0.1 s.
 
-GET on any path answers 200. Modes: `serve`; `stubborn` ignores SIGTERM; `family` has a child in a session of its own;
-`in_use` ends at once as if the port were taken; `shared` has 120 MiB in common with three children; `spread` has 60 MiB
-in each of four processes; `chatty` writes CHATTY_MB of numbered lines first.
+GET on any path answers 200. Modes: `serve`; `stubborn` notes SIGTERM and goes on; `family` has a child in a session of
+its own; `in_use` ends at once as if the port were taken; `shared` has 120 MiB in common with three children; `spread`
+has 60 MiB in each of four processes; `chatty` writes CHATTY_MB of numbered lines first.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def prepare(mode: str) -> None:
     if mode == "in_use":
         sys.exit("OSError: [Errno 98] Address already in use")
     if mode == "stubborn":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"SIGTERM\n"))
     if mode == "family" and os.fork() == 0:
         os.setsid()
         rest()
