@@ -22,15 +22,15 @@ from app.signals import exit_on_signals
 from app.theme import DARK, THEMES
 from orchestrator.contract.client import OrchestratorClient
 from orchestrator.contract.command import Accepted
-from orchestrator.contract.query import AskLogs, AskQuote, Logs, Quote, Unanswered
+from orchestrator.contract.query import AskLogs, AskQuote, Unanswered
 from orchestrator.contract.snapshot import Snapshot
 
 
 class GpudeckApp(App[str | None]):
     """The TUI over any `OrchestratorClient`.
 
-    Returns from `run` what the quit dialog decided: `leave` or `drain`, or None when the app just ended (a signal, a
-    read-only session). `zone` is for clock times on the screen; None means the machine's own.
+    Returns from `run` what the quit dialog decided, `leave` or `drain`; None when it just ended (signal, read-only).
+    `zone` is for clock times, None means the machine's own; `tick_s` is the second by which the feed ages.
     """
 
     TITLE = "gpudeck"
@@ -61,8 +61,7 @@ class GpudeckApp(App[str | None]):
         self.theme = theme if theme in self.available_themes else DARK.name
 
     def on_mount(self) -> None:
-        if unbound := exit_on_signals(self.exit):
-            self.log.warning(f"no handler for {unbound}")
+        self.log(signals_without_handler=exit_on_signals(self.exit))
         self.push_screen(DashboardScreen())
         self.set_interval(self._tick_s, self.tick)
         self.run_worker(follow(self.client, self.post_message, asyncio.sleep), name="feed", exit_on_error=True)
@@ -100,14 +99,10 @@ class GpudeckApp(App[str | None]):
 
     @on(messages.CommandAnswered)
     def _toast_outcome(self, event: messages.CommandAnswered) -> None:
-        accepted = isinstance(event.outcome, Accepted)
-        self.notify(
-            event.outcome.message,
-            title="Done" if accepted else "Refused",
-            severity="information" if accepted else "error",
-            timeout=4 if accepted else 12,
-            markup=False,
-        )
+        if isinstance(event.outcome, Accepted):
+            self.notify(event.outcome.message, title="Done", timeout=4, markup=False)
+        else:
+            self.notify(event.outcome.message, title="Refused", severity="error", timeout=12, markup=False)
 
     @on(messages.CommandUnanswered)
     def _toast_silence(self, event: messages.CommandUnanswered) -> None:
@@ -118,24 +113,22 @@ class GpudeckApp(App[str | None]):
     @work(group="questions")
     async def _quote(self, event: messages.QuoteWanted) -> None:
         answer, problem = await self._ask(AskQuote(spec=event.spec))
-        quote = answer if isinstance(answer, Quote) else None
         for screen in self.screen_stack:
-            screen.post_message(messages.QuoteArrived(event.spec, quote, problem))
+            screen.post_message(messages.QuoteArrived(event.spec, answer, problem))
 
     @on(messages.LogsWanted)
     @work(group="questions")
     async def _logs(self, event: messages.LogsWanted) -> None:
         answer, problem = await self._ask(AskLogs(slug=event.slug, worker=event.worker, tail=event.tail))
-        logs = answer if isinstance(answer, Logs) else None
         for screen in self.screen_stack:
-            screen.post_message(messages.LogsArrived(event.slug, event.worker, logs, problem))
+            screen.post_message(messages.LogsArrived(event.slug, event.worker, answer, problem))
 
     async def _ask(self, query: AskQuote | AskLogs) -> tuple[Any, str | None]:
         try:
             answer = await self.client.ask(query)
         except ConnectionError as error:
             return None, f"no answer from the orchestrator: {error}"
-        return answer, answer.message if isinstance(answer, Unanswered) else None
+        return (None, answer.message) if isinstance(answer, Unanswered) else (answer, None)
 
     @on(messages.DialogWanted)
     def _open_dialog(self, event: messages.DialogWanted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.cli.hangup import HangupGuard
 from app.cli.lifecycle import shut_down
 from app.cli.output import say
 from app.cli.session import complete, here
@@ -22,7 +23,8 @@ async def _dashboard() -> None:
         say("starting the orchestrator …")
         client = await ensure_orchestrator(places)
     try:
-        decision = await GpudeckApp(client).run_async()
+        with HangupGuard():
+            decision = await GpudeckApp(client).run_async()
         if decision == "drain":
             say("draining …")
             await shut_down(client, "drain", timeout_s=600)

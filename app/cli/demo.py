@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.cli.exits import CliError, Exit
+from app.cli.hangup import HangupGuard
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
 from app.cli.session import complete
@@ -20,13 +22,14 @@ from app.demo.pictures import NoPictures, load_pictures
 from app.demo.report import Report, Seen, build, rows
 from app.demo.scenario import Scenario, Unfit
 from app.demo.tour import TourFailed, run_tour
+from orchestrator.contract.places import HOME_VARIABLE
 
 if TYPE_CHECKING:
     from app.app import GpudeckApp
 
 PROBE: Final = "probe"
-AUDIENCE_PAUSE_S: Final = 3.0
-NOTE_S: Final = 9.0
+AUDIENCE_PAUSE_S: Final = 5.0
+NOTE_S: Final = 8.0
 
 Private = Callable[[], AbstractAsyncContextManager[PrivateHome]]
 Tour = Callable[..., Awaitable[Seen]]
@@ -107,9 +110,12 @@ async def _in_dashboard(private: Private, tour: Tour) -> Report | None:
     say("starting a private orchestrator in a temporary directory …")
     async with private() as home:
         app = GpudeckApp(home.client)
-        walking = asyncio.create_task(_guide(app, partial(tour, home.client, pictures=pictures)), name="tour")
+        walking = asyncio.create_task(
+            _guide(app, home.directory, partial(tour, home.client, pictures=pictures)), name="tour"
+        )
         try:
-            await app.run_async()
+            with HangupGuard(home.abandon):
+                await app.run_async()
         finally:
             walking.cancel()
             with suppress(asyncio.CancelledError):
@@ -120,7 +126,7 @@ async def _in_dashboard(private: Private, tour: Tour) -> Report | None:
     return build(replace(seen, left_running=home.left_running)) if seen is not None else None
 
 
-async def _guide(app: GpudeckApp, walk: Callable[..., Awaitable[Seen]]) -> Seen | None:
+async def _guide(app: GpudeckApp, home: Path, walk: Callable[..., Awaitable[Seen]]) -> Seen | None:
     """Run the tour with its narration as notes on the screen; None when it failed, which is a note as well."""
 
     def narrate(text: str) -> None:
@@ -134,9 +140,11 @@ async def _guide(app: GpudeckApp, walk: Callable[..., Awaitable[Seen]]) -> Seen 
             break
         await asyncio.sleep(0.1)
     try:
-        seen = await walk(narrate=narrate, pause=pause)
+        # What happens to the workers is on the screen itself: its lanes and events say it better than a note.
+        seen = await walk(narrate=narrate, news=lambda _: None, pause=pause)
     except (TourFailed, Unfit, ConnectionError) as error:
         app.notify(str(error), title="Tour", severity="error", timeout=60, markup=False)
         return None
-    narrate("That was the tour. The endpoint stays until you quit: look around, or call it from another terminal.")
+    narrate("That was the tour. The endpoint stays until you quit: look around.")
+    app.notify(f"From another terminal: {HOME_VARIABLE}={home} gpudeck ps", title="Tour", timeout=60, markup=False)
     return seen

@@ -25,7 +25,7 @@ from app.format import (
     temperature,
 )
 from orchestrator.contract.endpoint import EndpointSpec, QueueDelay
-from orchestrator.contract.snapshot import EndpointView, EngineKind, Snapshot, WorkerState, WorkerView
+from orchestrator.contract.snapshot import EndpointView, EngineKind, ModelView, Snapshot, WorkerState, WorkerView
 
 ENDPOINT_COLUMNS = (
     Column("ENDPOINT"),
@@ -111,12 +111,17 @@ def show_models(settings: Settings) -> None:
             m.kind,
             str(m.concurrency),
             memory(m.memory_bytes),
-            ", ".join(engine for engine in m.engines if engine is not EngineKind.VIRTUAL),
+            _engines(m),
             m.summary,
         )
         for m in state.models
     ]
     print_table(columns, rows)
+
+
+def _engines(model: ModelView) -> str:
+    """Where it runs; the virtual engine exists for tests and is nobody's choice."""
+    return ", ".join(engine.value for engine in model.engines if engine is not EngineKind.VIRTUAL)
 
 
 def show_gpus(settings: Settings) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,7 +30,20 @@ class PrivateHome:
     client: SocketClient
     pid: int
     instance: str
+    keep: bool
     left_running: tuple[str, ...] = field(default=())
+
+    def abandon(self) -> None:
+        """Last resort of a program that cannot go on: ask the orchestrator to drain, wait for its end, remove the
+        directory unless it is to be kept. Blocks; needs no event loop."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGTERM)
+        for _ in range(int(DRAIN_S / 0.1)):
+            if not process_runs(self.pid):
+                break
+            time.sleep(0.1)
+        if not self.keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     async def close(self) -> None:
         """Drain and stop; kill what does not end by itself. Idempotent."""
@@ -62,7 +76,7 @@ async def private_home(
             ) from error
         client = await ensure_orchestrator(where, engine=engine, gpus=gpus, port=0, environ=environ)
         hello = await client.hello()
-        home = PrivateHome(directory, client, hello.pid, hello.instance)
+        home = PrivateHome(directory, client, hello.pid, hello.instance, keep)
         try:
             yield home
         finally:

@@ -45,7 +45,7 @@ class _Watch:
 
     client: SocketClient
     timeline: Timeline
-    narrate: Narrate
+    news: Narrate
     newest: Snapshot | None = None
     ended: bool = False
 
@@ -57,10 +57,10 @@ class _Watch:
             async for snapshot in self.client.snapshots(per_second=SNAPSHOTS_PER_S):
                 self.newest = snapshot
                 for sentence in self.timeline.observe(snapshot):
-                    self.narrate(sentence)
+                    self.news(sentence)
                 self._changed.set()
         except ConnectionError:
-            self.narrate("the orchestrator has ended")
+            self.news("the orchestrator has ended")
         finally:
             self.ended = True
             self._changed.set()
@@ -81,18 +81,20 @@ async def run_tour(
     pictures: Sequence[Picture],
     narrate: Narrate,
     *,
+    news: Narrate | None = None,
     any_gpu: bool = False,
     pause: Pause | None = None,
     disable: bool = True,
 ) -> Seen:
     """Walk through `scenario` and return everything seen.
 
-    `any_gpu` takes the GPU type of which there are most. `pause` is awaited between steps (for an audience). With
-    `disable` the endpoint is disabled at the end, so that its bill is closed; without, it goes on.
+    `narrate` hears each step and why, `news` (by default the same) what happens to the workers. `any_gpu` takes the GPU
+    type of which there are most. `pause` is awaited between steps (for an audience). With `disable` the endpoint is
+    disabled at the end, so that its bill is closed; without, it goes on.
     Raises TourFailed, Unfit and ConnectionError.
     """
     timeline = Timeline(scenario.slug)
-    watch = _Watch(client, timeline, narrate)
+    watch = _Watch(client, timeline, news or narrate)
     following = asyncio.create_task(watch.follow(), name="tour feed")
     try:
         state = await watch.until(lambda _: True, "the first snapshot")
@@ -130,6 +132,7 @@ class _Tour:
 
     async def run(self, disable: bool) -> Seen:
         await self._introduce()
+        await self.pause()
         await self._give_credit()
         await self._create()
         await self.pause()

@@ -34,8 +34,8 @@ def area(
 ) -> list[Line]:
     """An area chart of `columns` x `rows` cells, newest at the right edge, from `low` to `top` (None: the maximum).
 
-    A value above zero shows at least one eighth; zero shows as a faint floor, and no value as nothing. A chart of one
-    row stays an eighth below its top, so that charts in neighbouring lines do not grow together.
+    A value above zero shows at least a quarter of a cell; zero shows as a faint floor, and no value as nothing. A chart
+    of one row stays an eighth below its top, so that charts in neighbouring lines do not grow together.
     """
     values = resample(series, columns)
     ceiling = max(top if top is not None else max(values, default=0), low + 1)
@@ -59,11 +59,11 @@ def area(
 def _level(value: int, low: int, ceiling: int, most: int) -> int:
     if value <= low:
         return 0
-    return max(1, min(round((value - low) * most / (ceiling - low)), most))
+    return max(2, min(round((value - low) * most / (ceiling - low)), most))
 
 
 def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None = None) -> Line:
-    """A thin bar of `columns` cells: filled to `fraction` (0 to 1), a notch at `mark`. None draws an empty track."""
+    """A bar of `columns` cells: heavy up to `fraction` (0 to 1), light beyond, a notch at `mark`. None is empty."""
     share = min(max(fraction or 0.0, 0.0), 1.0)
     halves = round(share * columns * 2)
     if fraction and halves == 0:
@@ -74,13 +74,13 @@ def meter(fraction: float | None, columns: int, tone: Tone, mark: float | None =
     for column in range(columns):
         filled = column < full or (column == full and half == 1)
         if column == notch:
-            spans.append(Span("╋", tone if filled else Tone.MUTED))
+            spans.append(Span("╋", tone) if filled else Span("┼", Tone.MUTED))
         elif column < full:
             spans.append(Span("━", tone))
         elif filled:
-            spans.append(Span("╸", tone))
+            spans.append(Span("╾", tone))
         else:
-            spans.append(Span("━", Tone.TRACK))
+            spans.append(Span("─", Tone.TRACK))
     return merge(tuple(spans))
 
 

@@ -35,11 +35,10 @@ def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: i
     tail = max(tail, len("HELD BY"))
     bars = max(room - _FIXED - tail, 10)
     sizes = (bars - bars * 2 // 5, bars * 2 // 5)
-    return (
-        [clip_line(_head(sizes), room), *(_wide(gpu, held, sizes, room) for gpu, held in zip(gpus, holders, strict=True))]
-        if gpus
-        else []
-    )
+    if not gpus:
+        return []
+    cards = zip(gpus, holders, strict=True)
+    return [clip_line(_head(sizes), room), *(_wide(gpu, held, sizes, room) for gpu, held in cards)]
 
 
 def holder(gpu: GpuView, labels: dict[str, str], room: int = 28) -> Line:

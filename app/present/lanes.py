@@ -210,5 +210,5 @@ def _thin_strip(samples: tuple[LaneSample, ...], room: int, top: int) -> Line:
             continue
         most = Counter(units).most_common(1)[0][0]
         tone = Tone.STARTING if Tone.STARTING in units else most
-        spans.append(Span(EIGHTHS[max(1, min(len(units) * 7 // top, 7))], tone))
+        spans.append(Span(EIGHTHS[max(2, min(len(units) * 7 // top, 7))], tone))
     return merge(tuple(spans))

@@ -112,7 +112,10 @@ class TooSmall(Static):
     """Shown instead of everything else below `SMALLEST`; the app goes on behind it."""
 
     DEFAULT_CSS = """
-    TooSmall { display: none; width: 100%; height: 100%; content-align: center middle; text-align: center; color: $tone-muted; }
+    TooSmall {
+        display: none; width: 100%; height: 100%; color: $tone-muted;
+        content-align: center middle; text-align: center;
+    }
     """
 
     def note(self, width: int, height: int) -> None:

@@ -202,6 +202,7 @@ def _worker_of(draft: Draft, row: SavedWorker) -> Worker:
         engine_ref=row.engine_ref,
         started_ns=row.started_ns,
         ready_ns=row.ready_ns,
+        outcome_unknown=row.engine_ref is None,  # nobody of this life asked for it: the first list settles it
     )
 
 

@@ -5,9 +5,9 @@ Everything it knows is on disk below its directory, so adoption after a restart 
 section 2; reliability.md O2, O3, O7).
 
 No worker is left behind: the model dies with its supervisor (PDEATHSIG), and the supervisor ends it when no
-orchestrator has held the `lease` for `lease_grace_s` seconds. The orchestrator must hold an exclusive flock on that file
-for as long as it lives. While nobody holds it, a supervisor's look takes a shared lock for an instant, so whoever takes
-the lease should try for about a second before concluding that another holds it.
+orchestrator has held the `lease` for `lease_grace_s` seconds. The orchestrator must hold an exclusive flock on that
+file for as long as it lives. While nobody holds it, a supervisor's look takes a shared lock for an instant, so whoever
+takes the lease should try for about a second before concluding that another holds it.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ _KEYS: Final = (
 )
 
 _LAST_POSTINGS: Final = """
-SELECT i.id, i.endpoint, i.account, e.created_ns, j.at_ns, j.billed_u, j.posted_u - j.billed_u
+SELECT i.id, i.endpoint, i.account, i.start_ns >= e.created_ns, j.at_ns, j.billed_u, j.posted_u - j.billed_u
 FROM interval i
 JOIN endpoint e ON e.slug = i.endpoint
 JOIN journal j ON j.interval_id = i.id
@@ -71,14 +71,12 @@ JOIN journal j ON j.interval_id = i.id
 """
 """The running totals of each interval's last posting: one look-up per interval, however many postings it has."""
 
-_BILLED_BEFORE: Final = (
-    "SELECT billed_u, posted_u - billed_u FROM journal WHERE interval_id = ? AND at_ns < ? ORDER BY at_ns DESC LIMIT 1"
-)
+_BILLED_BEFORE: Final = "SELECT billed_u FROM journal WHERE interval_id = ? AND at_ns < ? ORDER BY at_ns DESC LIMIT 1"
 
 
 class _Spent:
     """Sums of postings by endpoint and by account. A posting belongs to the day and month of its `at_ns` (UTC); an
-    endpoint's sums count from its creation, so a slug used again starts at zero."""
+    endpoint's sums take the intervals since its creation, so a slug used again starts at zero."""
 
     def __init__(self, connection: sqlite3.Connection, read_ns: int) -> None:
         self.endpoint_today_u: dict[str, int] = defaultdict(int)
@@ -88,21 +86,19 @@ class _Spent:
         self.account_month_u: dict[str, int] = defaultdict(int)
         day_ns, month_ns = day_start_ns(read_ns), month_start_ns(read_ns)
 
-        def before(interval_id: str, at_ns: int) -> tuple[int, int]:
+        def before_u(interval_id: str, at_ns: int) -> int:
             row = connection.execute(_BILLED_BEFORE, (interval_id, at_ns)).fetchone()
-            return (0, 0) if row is None else (int(row[0]), int(row[1]))
+            return 0 if row is None else int(row[0])
 
-        for interval_id, slug, account, created_ns, last_ns, billed_u, absorbed_u in connection.execute(_LAST_POSTINGS):
-            if last_ns >= created_ns:
-                earlier_billed_u, earlier_absorbed_u = before(interval_id, created_ns)
-                self.endpoint_total_u[slug] += billed_u - earlier_billed_u
-                self.endpoint_absorbed_u[slug] += absorbed_u - earlier_absorbed_u
+        for interval_id, slug, account, this_life, last_ns, billed_u, absorbed_u in connection.execute(_LAST_POSTINGS):
+            today_u = billed_u - before_u(interval_id, day_ns) if last_ns >= day_ns else 0
+            self.account_today_u[account] += today_u
             if last_ns >= month_ns:
-                self.account_month_u[account] += billed_u - before(interval_id, month_ns)[0]
-            if last_ns >= day_ns:
-                self.account_today_u[account] += billed_u - before(interval_id, day_ns)[0]
-            if last_ns >= max(day_ns, created_ns):
-                self.endpoint_today_u[slug] += billed_u - before(interval_id, max(day_ns, created_ns))[0]
+                self.account_month_u[account] += billed_u - before_u(interval_id, month_ns)
+            if this_life:
+                self.endpoint_today_u[slug] += today_u
+                self.endpoint_total_u[slug] += billed_u
+                self.endpoint_absorbed_u[slug] += absorbed_u
 
 
 def _endpoints(connection: sqlite3.Connection) -> tuple[EndpointSaved, ...]:

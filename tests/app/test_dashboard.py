@@ -3,62 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC
 from typing import Any
 
 import pytest
-from textual.pilot import Pilot
 
 from app.actions import ACTIONS, Where, bindings
 from app.app import GpudeckApp
 from app.feed import RETRY_FIRST_S, RETRY_MAX_S, follow
-from app.messages import Dialog, DialogWanted, FeedLost, QuoteArrived, QuoteWanted, SnapshotArrived
+from app.messages import Dialog, FeedLost, QuoteArrived, QuoteWanted, SnapshotArrived
 from app.present.condition import Kind
-from app.present.text import text
 from app.screens.dashboard import DashboardScreen
-from app.screens.dialogs import DIALOGS
 from app.screens.endpoint_detail import EndpointScreen
-from app.screens.help import HelpPanel, HelpScreen
-from app.screens.logs import LogPanel, LogsScreen
+from app.screens.logs import LogsScreen
 from app.widgets.endpoint_table import EndpointTable
 from app.widgets.panel import Panel
 from app.widgets.panels import EventLog, TrafficPanel
 from orchestrator.contract.command import EnableEndpoint, RefusalCode, Refused, UpdateEndpoint
 from orchestrator.contract.endpoint import EndpointSpec
-from orchestrator.contract.query import AskLogs
-from orchestrator.contract.snapshot import EndpointState, EndpointView, Snapshot
-from tests.app.fakes import FakeClient, bare, rich, sketch
+from orchestrator.contract.snapshot import EndpointView
+from tests.app.driving import chosen, dialogs_wanted, running
+from tests.app.fakes import FakeClient, bare, rich
 from tests.app.pictures import screen_text
 from tests.waiting import until
-
-
-@asynccontextmanager
-async def running(
-    *snapshots: Snapshot, size: tuple[int, int] = (120, 40), **more: Any
-) -> AsyncIterator[tuple[GpudeckApp, FakeClient, Pilot[Any]]]:
-    """The app on a dashboard that has drawn the newest of `snapshots`."""
-    client = FakeClient(*snapshots)
-    app = GpudeckApp(client, zone=UTC, tick_s=3_600, **more)
-    posted: list[Any] = []
-    async with app.run_test(size=size, message_hook=posted.append) as pilot:
-        await until(lambda: isinstance(app.screen, DashboardScreen))
-        if snapshots:
-            await until(lambda: app.snapshot is not None and app.snapshot.seq == snapshots[-1].seq)
-        await pilot.pause()
-        app.posted = posted  # type: ignore[attr-defined]
-        yield app, client, pilot
-
-
-def dialogs_wanted(app: GpudeckApp) -> list[tuple[Dialog, str | None]]:
-    posted: list[Any] = app.posted  # type: ignore[attr-defined]
-    unique = {id(message): message for message in posted if isinstance(message, DialogWanted)}
-    return [(message.dialog, message.slug) for message in unique.values()]
-
-
-def chosen(app: GpudeckApp) -> str | None:
-    return app.screen.query_one(EndpointTable).cursor
 
 
 async def test_newest_snapshot_wins_and_reaches_every_panel() -> None:
@@ -210,11 +176,7 @@ async def test_enable_is_sent_at_once_and_disable_asks() -> None:
     [("n", (Dialog.CREATE, None)), ("e", (Dialog.EDIT, "sketch")), ("x", (Dialog.DELETE, "sketch")),
      ("t", (Dialog.TOP_UP, None)), ("a", (Dialog.KEYS, None))],
 )  # fmt: skip
-async def test_keys_ask_for_dialogs(
-    key: str, wanted: tuple[Dialog, str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for dialog in Dialog:
-        monkeypatch.delitem(DIALOGS, dialog, raising=False)
+async def test_keys_ask_for_dialogs(key: str, wanted: tuple[Dialog, str | None]) -> None:
     async with running(rich()) as (app, client, pilot):
         await pilot.press(key)
         await until(lambda: dialogs_wanted(app) == [wanted])
@@ -320,88 +282,6 @@ async def test_no_endpoints_invites_to_create_one() -> None:
         await pilot.press("e", "l", "y", "enter")
         assert isinstance(app.screen, DashboardScreen)
         assert {notification.message for notification in app._notifications} == {"No endpoint is selected."}
-
-
-async def test_endpoint_screen_follows_the_feed_and_survives_deletion() -> None:
-    async with running(rich(seq=1)) as (app, client, pilot):
-        await pilot.press("enter")
-        await until(lambda: isinstance(app.screen, EndpointScreen))
-        await pilot.pause()
-        shown = screen_text(app)
-        for wanted in (
-            "oldest waiter 4.1 s is over the 4 s",
-            "A autoscale",
-            "first byte",
-            "queue delay 4 s",
-        ):
-            assert wanted in shown
-        disabled = sketch().model_copy(update={"state": EndpointState.DISABLED, "workers": ()})
-        client.push(rich(seq=2, endpoints=(disabled,)))
-        await until(lambda: "· disabled" in screen_text(app))
-        client.push(rich(seq=3, endpoints=()))
-        await until(lambda: "sketch no longer exists" in screen_text(app))
-        await pilot.press("escape")
-        assert isinstance(app.screen, DashboardScreen)
-
-
-async def test_copied_curl_is_on_the_clipboard() -> None:
-    async with running(rich()) as (app, _, pilot):
-        await pilot.press("y")
-        assert app.clipboard.startswith("curl -sS http://127.0.0.1:8600/v1/sketch ")
-        assert "$GPUDECK_KEY" in app.clipboard
-
-
-async def test_logs_are_asked_for_shown_plain_and_filtered() -> None:
-    async with running(rich()) as (app, client, pilot):
-        await pilot.press("l")
-        await until(lambda: isinstance(app.screen, LogsScreen) and "[bold]warm-up[/bold]" in screen_text(app))
-        assert client.asked[0] == AskLogs(slug="sketch", worker=None, tail=400)
-        assert "\x1b" not in screen_text(app)
-        asked = len(client.asked)
-        assert isinstance(app.screen, LogsScreen)
-        app.screen.ask()
-        await until(lambda: len(client.asked) > asked)
-        await pilot.press("right_square_bracket")
-        await until(lambda: any(isinstance(q, AskLogs) and q.worker == "sketch-w1" for q in client.asked))
-        await until(lambda: "sketch · w1 · following" in screen_text(app))
-        await pilot.press("slash", *"slow", "enter")
-        await pilot.pause()
-        panel = app.screen.query_one(LogPanel)
-        assert [text(each) for each in panel.lines(100, 20)] == ["WARNING slow client: 2.1 s to read the reply"]
-        await pilot.press("escape", "escape")
-        assert isinstance(app.screen, DashboardScreen)
-
-
-async def test_logs_that_cannot_be_had_say_why() -> None:
-    async with running(rich()) as (app, client, pilot):
-        client.unreachable = "connection refused"
-        await pilot.press("l")
-        await until(lambda: "no answer from the orchestrator: connection refused" in screen_text(app))
-
-
-async def test_help_lists_every_action_of_the_screen_behind() -> None:
-    async with running(rich()) as (app, _, pilot):
-        await pilot.press("question_mark")
-        await until(lambda: isinstance(app.screen, HelpScreen))
-        await pilot.pause()
-        whole = " ".join(text(each) for each in app.screen.query_one(HelpPanel).lines(60, 100))
-        for action in ACTIONS:
-            if action.where & {Where.APP, Where.DASHBOARD} and action.id != "go_back":
-                assert action.help.split()[0] in whole, action.id
-        assert "Logs of the next worker" not in whole
-        await pilot.press("escape")
-        assert isinstance(app.screen, DashboardScreen)
-
-
-async def test_palette_runs_an_action() -> None:
-    async with running(rich()) as (app, _, pilot):
-        await pilot.press("colon")
-        await until(lambda: len(app.screen_stack) > 2)
-        await pilot.press(*"open the sel")
-        await until(lambda: app.screen.query("OptionList").first().option_count > 0)  # type: ignore[attr-defined]
-        await pilot.pause()
-        await pilot.press("enter")
-        await until(lambda: isinstance(app.screen, EndpointScreen))
 
 
 async def test_every_bound_action_has_a_method_and_no_key_is_bound_twice() -> None:

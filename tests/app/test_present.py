@@ -249,7 +249,7 @@ def test_density(size: tuple[int, int], density: str) -> None:
 
 def test_area_chart_shows_small_values_and_ends_at_the_right() -> None:
     (row,) = chart.area((0, 1, 1_000), 5)
-    assert text(row) == "  ▁▁▇"
+    assert text(row) == "  ▁▂▇"
     assert row[1].tone is Tone.TRACK
     assert texts(chart.area((8, 16), 2, 2)) == [" █", "██"]
     assert texts(chart.area((), 3)) == ["   "]
@@ -261,8 +261,8 @@ def test_resample_keeps_peaks() -> None:
 
 
 def test_meter_marks_and_never_hides_a_little() -> None:
-    assert text(chart.meter(0.001, 10, Tone.ACCENT)) == "╸━━━━━━━━━"
-    assert text(chart.meter(0.5, 10, Tone.ACCENT, mark=0.7)) == "━━━━━━━╋━━"
+    assert text(chart.meter(0.001, 10, Tone.ACCENT)) == "╾─────────"
+    assert text(chart.meter(0.5, 10, Tone.ACCENT, mark=0.7)) == "━━━━━──┼──"
     assert [span.tone for span in chart.meter(None, 4, Tone.ACCENT)] == [Tone.TRACK]
 
 

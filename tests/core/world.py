@@ -23,8 +23,9 @@ from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import Rules, State
 from orchestrator.core.step import step
 from orchestrator.core.worker import Worker
-from orchestrator.core.workload import Exit, ExitCause, Observed
+from orchestrator.core.workload import Exit, ExitCause, Observed, WorkerSpec
 from orchestrator.core.writes import Saved, Write
+from tests.core.memory_ledger import MemoryLedger
 
 START_NS = 1_795_500_000 * SECOND_NS
 BOOT = "boot-1"
@@ -51,7 +52,8 @@ class Caller:
         self.waited_s: float | None = None
         self.done_ns: int | None = None
         self._world = world
-        self._slug = slug
+        self._life = world.life
+        self._lane = world.table.routes[slug].lane
         self._service_s = service_s
 
     def granted(self, slot: Slot) -> None:
@@ -67,8 +69,10 @@ class Caller:
         self.outcome = closed.code
 
     def _finish(self, slot: Slot) -> None:
+        if self._life != self._world.life:
+            return  # the connection ended with the orchestrator
         self.done_ns = self._world.now_ns
-        self._world.table.routes[self._slug].lane.release(slot, self._world.now_ns)
+        self._lane.release(slot, self._world.now_ns)
 
 
 class World:
@@ -89,6 +93,9 @@ class World:
         self.healthy = True
         self.effects: list[fx.Effect] = []
         self.writes: list[Write] = []
+        self.ledger = MemoryLedger(balances_u={} if credit_u is None else {"local": credit_u})
+        self.life = 1
+        """Counts restarts: what an earlier life was waiting for reaches nobody."""
         self.served: list[str] = []
         self.most_workers: dict[str, int] = {}
         self.answers: dict[str, Outcome] = {}
@@ -103,8 +110,10 @@ class World:
             instance="f" * 32, boot_id=BOOT, models=load_models(None), prices=load_price_book("2025-seed", None)
         )
         self.state = State(rules=rules)
-        self.handle(ev.Booted(self.nothing_saved(credit_u), (), ENGINE, gpus(gpu_text)))
-        self._tick_forever()
+        self._gpus = gpus(gpu_text)
+        self.handle(ev.Booted(self.nothing_saved(credit_u), (), ENGINE, self._gpus))
+        self._tick_forever(self.life)
+        self.later(10.0, lambda life=self.life: self._patrol_forever(life))
 
     def nothing_saved(self, credit_u: int | None = None) -> Saved:
         balances = {} if credit_u is None else {"local": credit_u}
@@ -132,9 +141,16 @@ class World:
             self.advance(step_s)
         return (self.now_ns - start) / SECOND_NS
 
-    def _tick_forever(self) -> None:
-        self.tick()
-        self.later(self.tick_s, self._tick_forever)
+    def _tick_forever(self, life: int) -> None:
+        if life == self.life:
+            self.tick()
+            self.later(self.tick_s, lambda: self._tick_forever(life))
+
+    def _patrol_forever(self, life: int) -> None:
+        if life == self.life:
+            if self.state.engine.ok:
+                self.relist()
+            self.later(10.0, lambda: self._patrol_forever(life))
 
     def _nudge(self) -> None:
         if not self._nudged:
@@ -162,6 +178,7 @@ class World:
         match effect:
             case fx.Persist(writes):
                 self.writes.extend(writes)
+                self.ledger.apply(writes)
             case fx.ApplyRoute(view):
                 self.routes.apply(view)
             case fx.DropRoute(slug):
@@ -169,7 +186,8 @@ class World:
             case fx.TrustWorker(slug, worker_id):
                 self.routes.trust(slug, worker_id)
             case fx.StartWorker(spec):
-                self.later(self.start_delay_s, lambda: self._start(spec))
+                life = self.life
+                self.later(self.start_delay_s, lambda: self._start(spec, life))
             case fx.StopWorker(worker_id):
                 self.later(0.1, lambda: self._stop(worker_id))
             case fx.AnswerCommand(command_id, outcome):
@@ -182,7 +200,9 @@ class World:
             case _:
                 pass  # keys and removals have no counterpart in this world
 
-    def _start(self, spec: fx.WorkerSpec) -> None:
+    def _start(self, spec: WorkerSpec, life: int) -> None:
+        if life != self.life:
+            return  # the call was never made
         if self.refuse is not None:
             code, message, fatal = self.refuse
             self.handle(ev.LaunchRefused(spec.worker_id, code, message, fatal, code == "engine_missing"))
@@ -210,6 +230,22 @@ class World:
             log = ("loading", "boom")
             exit_ = Exit(ExitCause.ERROR, code, self.now_ns, f"exit code {code}", log)
             self.handle(ev.WorkerExited(worker_id, exit_))
+
+    def crash(self, *, engine_answers: bool = True) -> None:
+        """SIGKILL and restart: requests are gone, workers run on, the ledger remembers."""
+        self.life += 1
+        self.table = RoutingTable()
+        self.routes = Routes(self.table, self._nudge)
+        self._nudged = False
+        self.state = State(rules=self.state.rules)
+        observed = tuple(self.running.values()) if engine_answers else None
+        self.handle(ev.Booted(self.ledger.saved(self.now_ns), observed, ENGINE, self._gpus))
+        self._tick_forever(self.life)
+        self.later(10.0, lambda life=self.life: self._patrol_forever(life))
+
+    def relist(self) -> None:
+        """The patrol's list: the whole truth of the engine."""
+        self.handle(ev.Relisted(tuple(self.running.values()), self.now_ns))
 
     def _check(self) -> None:
         """Invariants of every instant (features.md R12; reliability.md I4)."""

@@ -9,17 +9,19 @@ import os
 import signal
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.clock import system_now
 from orchestrator.core.catalogue import Model
 from orchestrator.core.workload import Exit, GpuGrant, Observed, WorkerSpec
 from orchestrator.engine.process_engine import ProcessEngine
-from tests.engine.suite import How
+from tests.engine.suite import How, clean_up
 from tests.waiting import until
 
 ECHO = ("{python}", "-m", "orchestrator.worker", "echo", "--host", "{host}", "--port", "{port}")
+STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 HEALTHY_S = 40.0
 
 
@@ -168,3 +170,52 @@ class ProcessHarness:
             except ProcessLookupError:
                 continue
         os.close(self._held)
+
+
+Build = Callable[..., ProcessHarness]
+"""(mode of the stand-in, options of ProcessHarness) -> the test's harness, not opened."""
+
+
+@asynccontextmanager
+async def building(tmp_path: Path) -> AsyncIterator[Build]:
+    """Makes harnesses whose model is the stand-in; afterwards nothing of them may be left."""
+    made: list[ProcessHarness] = []
+
+    def make(name: str = "serve", **options: float) -> ProcessHarness:
+        made.append(ProcessHarness(tmp_path, process=mode(name), **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    try:
+        yield make
+        for harness in made:
+            assert await clean_up(harness) == []
+    finally:
+        for harness in made:
+            await harness.close()
+
+
+def mode(name: str) -> tuple[str, ...]:
+    """argv of the stand-in in one of its modes."""
+    return ("{python}", "-I", "-S", STAND_IN, "{port}", name)
+
+
+async def begin(harness: ProcessHarness, **overrides: object) -> Observed:
+    """Open the engine, start worker 1 and wait until it is healthy."""
+    await harness.open()
+    worker = await harness.engine.start(harness.spec(1, **overrides))  # type: ignore[arg-type]
+    await harness.settle_healthy(worker)
+    return worker
+
+
+async def inspected(harness: ProcessHarness, worker_id: str = "w-1") -> Observed:
+    worker = await harness.engine.inspect(worker_id)
+    assert worker is not None
+    return worker
+
+
+def exists(pid: int) -> bool:
+    """Does a process run under this pid? A zombie does not."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 MIB = 1024 * 1024
@@ -27,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def rest() -> None:
     while True:
-        time.sleep(60)
+        signal.pause()
 
 
 def prepare(mode: str) -> None:

@@ -164,6 +164,60 @@ async def test_a_created_container_of_ours_is_started(world: DockerHarness) -> N
     await world.settle_healthy(worker)
 
 
+class LosingProxy:
+    """Stands between an engine and Docker, and loses the answer to the first request for `lost`: the connection is cut
+    after Docker has done the work (reliability.md D5)."""
+
+    def __init__(self, lost: bytes) -> None:
+        self.lost: bytes | None = lost
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_unix_connection(ADDRESS.removeprefix("unix://"))
+        losing = asyncio.Event()
+
+        async def upwards() -> None:
+            while data := await reader.read(65_536):
+                if self.lost is not None and self.lost in data:
+                    self.lost = None
+                    losing.set()
+                up_writer.write(data)
+
+        async def downwards() -> None:
+            while data := await up_reader.read(65_536):
+                if losing.is_set():
+                    return
+                writer.write(data)
+
+        tasks = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        writer.transport.abort()
+        up_writer.transport.abort()
+
+
+@pytest.mark.skipif(not ADDRESS.startswith("unix://"), reason="the proxy speaks to a Unix socket only")
+@pytest.mark.parametrize("lost", [b"/containers/create", b"/start HTTP"])
+async def test_a_start_whose_answer_is_lost_is_unknown_and_may_be_repeated(
+    world: DockerHarness, tmp_path: Path, lost: bytes
+) -> None:
+    proxy = LosingProxy(lost)
+    server = await asyncio.start_unix_server(proxy.serve, tmp_path / "proxy.sock")
+    engine = DockerEngine(world.instance, system_now(), f"unix://{tmp_path}/proxy.sock")
+    try:
+        with pytest.raises(EngineUnavailable):
+            await engine.start(world.spec(1))
+        assert proxy.lost is None
+        assert [worker.worker_id for worker in await engine.list_workers()] == ["w-1"], "Docker did the work"
+        worker = await engine.start(world.spec(1))
+        await world.settle_healthy(worker)
+        assert len(await world.leftovers()) == 1, "and a repetition makes no twin"
+    finally:
+        await engine.close()
+        server.close()
+        await server.wait_closed()
+
+
 async def test_a_created_container_can_be_stopped_and_removed(world: DockerHarness) -> None:
     spec = world.spec(1)
     await world.on_thread(lambda: world.api.create_container_from_config(container_request(spec), spec.name))

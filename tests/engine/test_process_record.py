@@ -46,7 +46,7 @@ def test_what_an_endpoint_sets_wins_over_the_model_but_not_over_ours() -> None:
         gpu=base.gpu,
         env={"A": "endpoint", "CUDA_VISIBLE_DEVICES": "0", "GPUDECK_WORKER": "stolen", "PYTHONPATH": "/mine"},
     )
-    env = model_environment(spec, {"HOME": "/home/u", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s"}, "/root")
+    env = model_environment(spec, {"HOME": "/h", "PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "s"}, "/root")
     assert (env["A"], env["B"], env["HOME"], env["PATH"]) == ("endpoint", "model", "/model", "/bin")
     assert (env["CUDA_VISIBLE_DEVICES"], env["GPUDECK_WORKER"]) == ("", "w-1")
     assert env["PYTHONPATH"] == "/root:/mine"

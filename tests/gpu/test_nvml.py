@@ -12,6 +12,7 @@ import pytest
 from orchestrator.gpu.nvml import _pause_s
 from tests.gpu.fake_driver import L40_BYTES, LIBRARY, MEASURED, MIB, UNKNOWN, Boot, Gpu, Machine, needs_gcc
 
+UNINITIALISED = 1
 DRIVER_NOT_LOADED = 9
 VERSION_MISMATCH = 18
 
@@ -189,6 +190,18 @@ def test_it_recovers_from_a_driver_that_went_away(boot: Boot, code: int, words: 
     fresh = machine.samples(lambda g: g["GPU-a"]["utilisation_percent"] == 2, "fresh values")
     assert fresh["GPU-a"]["sampled_ns"] > stale["sampled_ns"]
     assert machine.ask("problem", "problem")["problem"] is None
+
+
+@needs_gcc
+@pytest.mark.parametrize("code", [UNINITIALISED, DRIVER_NOT_LOADED, VERSION_MISMATCH])
+def test_a_driver_that_goes_away_within_a_round_ends_the_session(boot: Boot, code: int) -> None:
+    machine = boot(Gpu("GPU-a"))
+    machine.samples(len, "the GPU")
+    machine.set(Gpu("GPU-a"), lines=(f"fail nvmlDeviceGetPowerUsage {code}",))
+    machine.wait(lambda line: line.get("problem"), "a problem", machine.position)
+    machine.set(Gpu("GPU-a", util=2))
+    machine.samples(lambda g: g["GPU-a"]["utilisation_percent"] == 2, "fresh values")
+    assert [function for _, function in machine.calls()].count("nvmlInitWithFlags") > 1
 
 
 @needs_gcc

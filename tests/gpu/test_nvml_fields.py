@@ -109,6 +109,8 @@ def test_a_function_that_answers_not_found_is_asked_once(boot: Boot) -> None:
     machine = boot(Gpu("GPU-a", lines=["proc 70 1048576 compute"]), Gpu("GPU-b"), lines=(f"fail {function} 13",))
     assert [p["pid"] for p in machine.rounds(3)[-1]["gpus"][0]["processes"]] == [70]
     assert [called for _, called in machine.calls()].count(function) == 1
+    machine.set(Gpu("GPU-a"), lines=("reload 1",))
+    machine.wait_until(lambda: [c for _, c in machine.calls()].count(function) > 1, "a new driver to be asked anew")
 
 
 # /proc/meminfo

@@ -31,6 +31,7 @@ from orchestrator.core.writes import (
     WorkerStarted,
     Write,
 )
+from orchestrator.ledger import apply
 from orchestrator.ledger.apply import APPLIERS
 from orchestrator.ledger.ports import CreditChanged, LedgerError
 from tests.ledger.samples import L40_UH, T0, Wall, account, endpoint, intent, interval, opened, posting
@@ -229,3 +230,40 @@ def test_a_slug_used_again_starts_with_clean_sums(tmp_path: Path) -> None:
         assert saved.endpoints == (again,)
         assert saved.spent_total_u == saved.spent_today_u == {"demo": L40_UH * 10 // 3600}
         assert saved.account_today_u == {"local": 2 * (L40_UH * 10 // 3600)}
+
+
+def test_nothing_is_posted_past_the_end(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger.db", Wall(T0 + 60 * S)) as ledger:
+        for batch in HISTORY + LATER:
+            ledger.write(batch).result()
+        with pytest.raises(LedgerError, match=rf"the interval ended at {T0 + 10 * S}"):
+            ledger.write((posting(OPEN, T0 + 20 * S, L40_UH * 10 // 3600),)).result()
+
+
+def test_an_older_heartbeat_takes_nothing_back(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger.db") as ledger:
+        for batch in HISTORY:
+            ledger.write(batch).result()
+        ledger.write((Heartbeat(("a.1", "unknown"), T0 + 5 * S, (("k1", T0 + 5 * S), ("unknown", T0))),)).result()
+        saved = ledger.load().result()
+    assert saved.intervals[0].last_seen_ns == T0 + 10 * S
+    assert saved.keys[0].last_used_ns == T0 + 9 * S
+
+
+def test_only_the_newest_commands_and_events_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "COMMANDS_KEPT", 3)
+    monkeypatch.setattr(apply, "EVENTS_KEPT", 3)
+    with opened(tmp_path / "ledger.db") as ledger:
+        for number in range(5):
+            event = EventNoted(EVENT.model_copy(update={"seq": number}))
+            ledger.write((dataclasses.replace(DONE, command_id=f"command-{number}"), event)).result()
+        saved = ledger.load().result()
+    assert [command.command_id for command in saved.commands] == ["command-2", "command-3", "command-4"]
+    assert [event.seq for event in saved.events] == [2, 3, 4]
+
+
+def test_the_newest_two_hundred_events_are_loaded(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger.db") as ledger:
+        ledger.write([EventNoted(EVENT.model_copy(update={"seq": n})) for n in range(250)]).result()
+        events = ledger.load().result().events
+    assert [event.seq for event in events] == list(range(50, 250))

@@ -13,8 +13,13 @@ from typing import Any
 from textual.screen import Screen
 
 from app.messages import Dialog
+from app.screens.dialogs.create import CreateDialog
+from app.screens.dialogs.edit import EditDialog
 from orchestrator.contract.snapshot import Snapshot
 
 DialogFactory = Callable[[Snapshot, str | None], Screen[Any]]
 
-DIALOGS: dict[Dialog, DialogFactory] = {}
+DIALOGS: dict[Dialog, DialogFactory] = {
+    Dialog.CREATE: CreateDialog,
+    Dialog.EDIT: EditDialog,
+}

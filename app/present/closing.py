@@ -1,0 +1,109 @@
+"""What stopping something means, in words and figures: an endpoint, or everything."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from app.format import money, plain, rate_per_hour
+from app.present.glyphs import endpoint_mark
+from app.present.text import BLANK, Line, Span, Tone, line, wrap
+from orchestrator.contract.snapshot import EndpointView, Snapshot, WorkerState
+
+_ENDED = frozenset({WorkerState.STOPPED, WorkerState.FAILED})
+
+
+class Running(NamedTuple):
+    """What is alive now: workers the engine has, requests in flight and queued, micro-dollars per hour."""
+
+    workers: int
+    requests: int
+    queued: int
+    per_hour_u: int
+
+
+def running(*endpoints: EndpointView) -> Running:
+    """The sum over `endpoints`."""
+    return Running(
+        sum(worker.state not in _ENDED for each in endpoints for worker in each.workers),
+        sum(each.traffic.running for each in endpoints),
+        sum(each.traffic.queued for each in endpoints),
+        sum(each.cost.per_hour_u for each in endpoints),
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 worker`, `3 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def stopping(endpoint: EndpointView, room: int, *, forget: bool) -> list[Line]:
+    """What disabling (or, with `forget`, deleting) `endpoint` does, one line a consequence."""
+    now = running(endpoint)
+    mark = endpoint_mark(endpoint)
+    spec = endpoint.spec
+    lines = [
+        line(
+            Span(spec.slug, Tone.STRONG),
+            Span(f"  {spec.setup} × {plain(spec.gpu_type)}  ", Tone.MUTED),
+            *mark.spans(),
+        ),
+        BLANK,
+    ]
+    if now.requests or now.queued:
+        waiting = f", {now.queued:,} queued" if now.queued else ""
+        lines += _point(f"drains: {counted(now.requests, 'running request')}{waiting} may finish first", room)
+    else:
+        lines += _point("nothing to drain: no request is running", room)
+    if now.workers:
+        lines += _point(f"stops {counted(now.workers, 'worker')}, which cost {rate_per_hour(now.per_hour_u)} now", room)
+    lines += _point("new requests are refused at once", room)
+    lines += _point(f"its bill so far stays: {money(endpoint.cost.total_u)} in all, {money(endpoint.cost.today_u)} today", room)
+    if forget:
+        lines += _point("its specification is gone; the name becomes free", room)
+    else:
+        lines += _point("it stays listed; d starts it again, past the credit check", room)
+    return lines
+
+
+def quitting(snapshot: Snapshot, room: int) -> list[Line]:
+    """What runs now, for the head of the quit dialog."""
+    now = running(*snapshot.endpoints)
+    if not now.workers:
+        return [
+            *wrap("Nothing runs and nothing is billed.", room, Tone.STRONG),
+            *wrap("The orchestrator still listens: it starts workers when somebody calls.", room, Tone.MUTED)
+            if snapshot.endpoints
+            else wrap("The orchestrator still listens.", room, Tone.MUTED),
+        ]
+    ends = sum(bool(running(each).workers) for each in snapshot.endpoints)
+    return [
+        line(
+            Span(counted(now.workers, "worker"), Tone.STRONG),
+            Span(f" of {counted(ends, 'endpoint')} cost ", Tone.MUTED),
+            Span(rate_per_hour(now.per_hour_u), Tone.STRONG),
+            Span(f", {counted(now.requests, 'request')} in flight.", Tone.MUTED),
+        )
+    ]
+
+
+def leaving(snapshot: Snapshot, room: int) -> list[Line]:
+    """What leaving everything running means."""
+    now = running(*snapshot.endpoints)
+    if not now.workers:
+        return wrap("only this screen closes; endpoints go on answering", room, Tone.MUTED)
+    text = f"{counted(now.workers, 'worker')} go{'es' if now.workers == 1 else ''} on at {rate_per_hour(now.per_hour_u)}; "
+    return wrap(text + "gpudeck opens this screen again", room, Tone.MUTED)
+
+
+def draining(snapshot: Snapshot, room: int) -> list[Line]:
+    """What draining and stopping everything means."""
+    now = running(*snapshot.endpoints)
+    if not now.workers:
+        return wrap("ends the orchestrator; the ledger and the endpoints are kept", room, Tone.MUTED)
+    text = f"requests finish, {counted(now.workers, 'worker')} stop{'s' if now.workers == 1 else ''}, every bill is closed; endpoints are kept"
+    return wrap(text, room, Tone.MUTED)
+
+
+def _point(text: str, room: int) -> list[Line]:
+    rows = wrap(text, room - 2)
+    return [line(Span("· " if index == 0 else "  ", Tone.ACCENT), row) for index, row in enumerate(rows)]

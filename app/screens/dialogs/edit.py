@@ -1,0 +1,68 @@
+"""Changing an endpoint."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+
+from app.present import form, offer
+from app.present.form import Change, Texts
+from app.present.text import BLANK, Line
+from app.screens.dialogs.endpoint_form import EndpointForm
+from app.screens.dialogs.fields import ActionButton
+from orchestrator.contract.command import Command, UpdateEndpoint
+from orchestrator.contract.endpoint import EndpointSpec
+
+
+class EditDialog(EndpointForm):
+    """The same form, filled in. Shows what changes and what that does to the workers; sends the changed fields only.
+
+    Raises LookupError when the snapshot has no endpoint of that slug.
+    """
+
+    HEADING: ClassVar[str] = "Edit"
+
+    @property
+    def heading(self) -> str:
+        return f"Edit {self.slug}"
+
+    def edited(self) -> EndpointSpec:
+        for endpoint in self.seen.endpoints:
+            if endpoint.spec.slug == self.slug:
+                return endpoint.spec
+        raise LookupError(f"no endpoint {self.slug}")
+
+    def initial(self) -> Texts:
+        return Texts.of(self.edited())
+
+    def buttons(self) -> ComposeResult:
+        yield ActionButton("Cancel", "esc", "cancel")
+        yield ActionButton("Save changes", "^s", "submit")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.rows.go_to("baseline")
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is different from the beginning; nothing while the form is not right."""
+        if self.reading.spec is None or self.original is None:
+            return ()
+        return form.diff(self.original, self.reading.spec)
+
+    def more_price(self, room: int) -> list[Line]:
+        if self.reading.spec is None:
+            return []
+        gap = [] if self.has_class("-compact") else [BLANK, offer.heading("Changes", "", room)]
+        return [*gap, *offer.diff_rows(self.changes, room)]
+
+    def submit(self, spec: EndpointSpec) -> None:
+        if self.changes:
+            super().submit(spec)
+        else:
+            self.say("Nothing has changed yet; esc leaves it as it is.")
+
+    def make(self, command_id: str, spec: EndpointSpec) -> Command:
+        assert self.original is not None, "an edit has an original"
+        return UpdateEndpoint(id=command_id, slug=spec.slug, changes=form.update(self.original, spec))

@@ -1,0 +1,118 @@
+"""The ledger as a dictionary: folds writes, checks them, and gives back what a restart would read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.core import writes as w
+from orchestrator.core.billing import due_u
+
+
+@dataclass
+class MemoryLedger:
+    """Raises AssertionError where the real ledger would refuse."""
+
+    balances_u: dict[str, int] = field(default_factory=dict)
+    endpoints: dict[str, w.EndpointSaved] = field(default_factory=dict)
+    workers: dict[str, w.SavedWorker] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    opened: dict[str, w.IntervalOpened] = field(default_factory=dict)
+    closed: dict[str, w.IntervalClosed] = field(default_factory=dict)
+    posted: dict[str, list[w.Posted]] = field(default_factory=dict)
+    seen_ns: dict[str, int] = field(default_factory=dict)
+    commands: list[w.CommandDone] = field(default_factory=list)
+    serial: int = 0
+
+    def apply(self, batch: tuple[w.Write, ...]) -> None:
+        for one in batch:
+            self._apply(one)
+
+    def _apply(self, one: w.Write) -> None:  # noqa: C901 - one branch a write
+        match one:
+            case w.AccountOpened(account):
+                assert account not in self.balances_u
+                self.balances_u[account] = 0
+            case w.CreditAdded(account, amount_u):
+                self.balances_u[account] += amount_u
+            case w.CreditRequired(account, amount_u):
+                assert self.balances_u[account] >= amount_u, "the gate of the core let too little credit pass"
+            case w.EndpointSaved():
+                self.endpoints[one.spec.slug] = one
+            case w.EndpointRemoved(slug):
+                del self.endpoints[slug]
+            case w.WorkerIntended():
+                assert one.worker_id not in self.workers, "a worker id was used twice"
+                assert one.serial > self.serial
+                self.serial = one.serial
+                self.workers[one.worker_id] = w.SavedWorker(one, None, None, None)
+            case w.WorkerStarted(worker_id, ref, at_ns):
+                old = self.workers[worker_id]
+                self.workers[worker_id] = w.SavedWorker(old.intent, ref, at_ns, old.ready_ns)
+            case w.WorkerReady(worker_id, at_ns):
+                old = self.workers[worker_id]
+                self.workers[worker_id] = w.SavedWorker(old.intent, old.engine_ref, old.started_ns, at_ns)
+            case w.WorkerEnded(worker_id):
+                assert worker_id not in self.ended
+                self.ended.add(worker_id)
+            case w.IntervalOpened():
+                self._open(one)
+            case w.Posted(interval_id, account, _, amount_u, _, absorbed):
+                assert interval_id not in self.closed
+                assert amount_u > 0
+                self.posted[interval_id].append(one)
+                if not absorbed:
+                    self.balances_u[account] -= amount_u
+            case w.IntervalClosed():
+                self._close(one)
+            case w.Heartbeat(interval_ids, at_ns):
+                for interval_id in interval_ids:
+                    assert interval_id not in self.closed
+                    self.seen_ns[interval_id] = at_ns
+            case w.CommandDone():
+                self.commands.append(one)
+            case _:
+                pass
+
+    def _open(self, one: w.IntervalOpened) -> None:
+        assert one.interval_id not in self.opened, "an interval id was used twice"
+        assert one.worker_id not in self.ended
+        for other in self.opened.values():
+            if other.worker_id == one.worker_id:
+                assert other.interval_id in self.closed, "two open intervals of one worker"
+                assert self.closed[other.interval_id].end_ns <= one.start_ns, "intervals of one worker overlap"
+        self.opened[one.interval_id] = one
+        self.posted[one.interval_id] = []
+        self.seen_ns[one.interval_id] = one.start_ns
+
+    def _close(self, one: w.IntervalClosed) -> None:
+        assert one.interval_id not in self.closed
+        row = self.opened[one.interval_id]
+        assert one.end_ns >= row.start_ns
+        total = sum(p.amount_u for p in self.posted[one.interval_id])
+        assert total == due_u(row.rate_uh, one.end_ns - row.start_ns), "posted is not rate times duration"
+        assert {p.absorbed for p in self.posted[one.interval_id]} <= {one.absorbed}
+        self.closed[one.interval_id] = one
+
+    def saved(self, now_ns: int) -> w.Saved:
+        """What the orchestrator reads at its next start."""
+        open_ids = [i for i in self.opened if i not in self.closed]
+        return w.Saved(
+            instance="f" * 32,
+            balances_u=dict(self.balances_u),
+            endpoints=tuple(self.endpoints.values()),
+            workers=tuple(row for key, row in self.workers.items() if key not in self.ended),
+            intervals=tuple(
+                w.SavedInterval(self.opened[i], sum(p.amount_u for p in self.posted[i]), self.seen_ns[i])
+                for i in open_ids
+            ),
+            keys=(),
+            commands=tuple(self.commands),
+            events=(),
+            last_serial=self.serial,
+            spent_today_u={},
+            spent_total_u={},
+            absorbed_total_u={},
+            spent_month_u={},
+            account_today_u={},
+            read_ns=now_ns,
+        )

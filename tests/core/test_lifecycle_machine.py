@@ -1,0 +1,159 @@
+"""Everything that can happen to endpoints and workers, in any order, against a dictionary ledger that checks the money.
+
+Invariants after every step are in `World._check` and `MemoryLedger`; those that need quiet are checked at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from orchestrator.contract.command import (
+    CreateEndpoint,
+    DeleteEndpoint,
+    DisableEndpoint,
+    EnableEndpoint,
+    TopUp,
+    UpdateEndpoint,
+)
+from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount
+from orchestrator.contract.snapshot import EngineKind, EngineView, Tier
+from orchestrator.core import events as ev
+from tests.core.world import ENGINE, Caller, World
+
+SLUGS = st.sampled_from(["one", "two", "three"])
+SETUPS = st.sampled_from([(0, 1), (0, 3), (1, 1), (1, 2), (2, 3)])
+POLICIES = st.sampled_from([QueueDelay(seconds=0.5), QueueDelay(), RequestCount(value=1), RequestCount(value=4)])
+
+
+class Lifecycle(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World("L40:4,H100:1", credit_u=2_000_000_000)
+        self.callers: list[Caller] = []
+
+    @rule(slug=SLUGS, setup=SETUPS, policy=POLICIES, idle_s=st.integers(1, 30))
+    def create(self, slug: str, setup: tuple[int, int], policy: Any, idle_s: int) -> None:
+        spec = EndpointSpec(
+            slug=slug, model="echo", gpu_type="L40", baseline=setup[0], maximum=setup[1], policy=policy,
+            idle_timeout_s=idle_s, concurrency=1, startup_deadline_s=20, execution_timeout_s=30,
+        )  # fmt: skip
+        self.world.command(CreateEndpoint(id=self.world.id(), spec=spec))
+
+    @rule(slug=SLUGS, setup=SETUPS, seed=st.none() | st.integers(0, 3))
+    def update(self, slug: str, setup: tuple[int, int], seed: int | None) -> None:
+        env = None if seed is None else {"ECHO_SEED": str(seed)}
+        changes = EndpointChanges(baseline=setup[0], maximum=setup[1], env=env)
+        self.world.command(UpdateEndpoint(id=self.world.id(), slug=slug, changes=changes))
+
+    @rule(slug=SLUGS, kind=st.sampled_from([EnableEndpoint, DisableEndpoint, DeleteEndpoint]))
+    def switch(self, slug: str, kind: Any) -> None:
+        self.world.command(kind(id=self.world.id(), slug=slug))
+
+    @rule(slug=SLUGS, count=st.integers(1, 8), service_s=st.floats(0.01, 12))
+    def call(self, slug: str, count: int, service_s: float) -> None:
+        if slug in self.world.table.routes:
+            self.callers += [self.world.request(slug, service_s) for _ in range(count)]
+
+    @rule(seconds=st.floats(0.05, 40))
+    def wait(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @precondition(lambda self: self.world.running)
+    @rule(data=st.data())
+    def kill(self, data: Any) -> None:
+        self.world.kill(data.draw(st.sampled_from(sorted(self.world.running))))
+
+    @precondition(lambda self: self.world.running)
+    @rule(data=st.data())
+    def remove_behind_our_back(self, data: Any) -> None:
+        self.world.running.pop(data.draw(st.sampled_from(sorted(self.world.running))))
+        self.world.relist()
+
+    @precondition(lambda self: self.world.state.workers)
+    @rule(data=st.data())
+    def fail_health(self, data: Any) -> None:
+        self.world.handle(ev.WorkerUnhealthy(data.draw(st.sampled_from(sorted(self.world.state.workers))), 3))
+
+    @rule(healthy=st.booleans(), dies=st.booleans(), cold_s=st.floats(0.1, 30))
+    def weather(self, healthy: bool, dies: bool, cold_s: float) -> None:
+        self.world.healthy, self.world.dies_after_start, self.world.cold_start_s = healthy, dies, cold_s
+
+    @rule(up=st.booleans())
+    def engine(self, up: bool) -> None:
+        self.world.handle(
+            ev.EngineProbed(ENGINE if up else EngineView(kind=EngineKind.VIRTUAL, ok=False, detail="gone"))
+        )
+        self.world.refuse = None if up else ("engine_missing", "no engine", False)
+
+    @rule(problem=st.sampled_from([None, "disk full"]))
+    def disk(self, problem: str | None) -> None:
+        self.world.handle(ev.LedgerChecked(problem))
+
+    @rule(answers=st.booleans())
+    def crash(self, answers: bool) -> None:
+        self.world.crash(engine_answers=answers)
+        if not answers:
+            self.world.relist()
+
+    @rule(amount=st.integers(1, 50_000_000))
+    def top_up(self, amount: int) -> None:
+        self.world.command(TopUp(id=self.world.id(), account="local", amount_u=amount))
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        world = self.world
+        assert world.state.accounts["local"].balance_u == world.ledger.balances_u["local"]
+        open_ids = {i for i in world.ledger.opened if i not in world.ledger.closed}
+        assert open_ids == set(world.state.intervals)
+
+    @invariant()
+    def tiers_are_exact_after_a_tick(self) -> None:
+        self.world.tick()
+        for slug, endpoint in self.world.state.endpoints.items():
+            tiers = [i.opened.tier for i in self.world.state.intervals.values() if i.opened.endpoint == slug]
+            assert tiers.count(Tier.BASELINE) == min(len(tiers), endpoint.spec.baseline)
+
+    def teardown(self) -> None:
+        """Fair weather: everything wanted comes up, everybody is answered, then nothing is left."""
+        world = self.world
+        world.healthy, world.dies_after_start, world.cold_start_s, world.refuse = True, False, 1.0, None
+        world.handle(ev.LedgerChecked(None))
+        world.handle(ev.EngineProbed(ENGINE))
+        world.top_up(10_000_000_000)
+        for slug in list(world.state.endpoints):
+            if not world.state.endpoints[slug].removed:
+                world.command(EnableEndpoint(id=world.id(), slug=slug))
+        world.relist()
+        world.tick_s = 1.0
+        world.advance(400)
+        for slug, endpoint in world.state.endpoints.items():
+            if endpoint.enabled:
+                assert world.ready(slug) >= endpoint.spec.baseline, (slug, endpoint, world.workers(slug))
+                assert world.table.routes[slug].lane.queued == 0, "somebody waits for ever"
+                assert world.ready(slug) == len(world.workers(slug)) == endpoint.spec.baseline
+        for slug in list(world.state.endpoints):
+            world.command(DeleteEndpoint(id=world.id(), slug=slug))
+        world.advance(60)
+        world.relist()
+        world.advance(5)
+        assert world.running == {}, "an orphan"
+        assert dict(world.state.workers) == {}
+        assert set(world.ledger.opened) == set(world.ledger.closed), "an interval was left open"
+
+
+EXAMPLES = int(os.environ.get("GPUDECK_EXAMPLES", "40"))
+"""More for a longer search: GPUDECK_EXAMPLES=2000 pytest tests/core/test_lifecycle_machine.py"""
+
+TestLifecycle = Lifecycle.TestCase
+TestLifecycle.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
