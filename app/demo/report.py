@@ -106,7 +106,8 @@ def rows(report: Report) -> list[tuple[str, str]]:
     """The report for people: names and values."""
     data = report.data
     requests = data["requests"]
-    simulated = " (SIMULATED: real processes, pretended GPUs)" if data["simulated_gpus"] else ""
+    workers = "containers" if data["engine"] == "docker" else "processes"
+    simulated = f" (SIMULATED: real {workers}, declared GPUs)" if data["simulated_gpus"] else ""
     spec = EndpointSpec.model_validate(data["endpoint"])
     shares = ", ".join(f"{worker} {count}" for worker, count in data["per_worker"].items())
     lines = [

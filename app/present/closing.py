@@ -57,7 +57,8 @@ def stopping(endpoint: EndpointView, room: int, *, forget: bool) -> list[Line]:
     if now.workers:
         lines += _point(f"stops {counted(now.workers, 'worker')}, which cost {rate_per_hour(now.per_hour_u)} now", room)
     lines += _point("new requests are refused at once", room)
-    lines += _point(f"its bill so far stays: {money(endpoint.cost.total_u)} in all, {money(endpoint.cost.today_u)} today", room)
+    total, today = money(endpoint.cost.total_u), money(endpoint.cost.today_u)
+    lines += _point(f"its bill so far stays: {total} in all, {today} today", room)
     if forget:
         lines += _point("its specification is gone; the name becomes free", room)
     else:
@@ -69,11 +70,10 @@ def quitting(snapshot: Snapshot, room: int) -> list[Line]:
     """What runs now, for the head of the quit dialog."""
     now = running(*snapshot.endpoints)
     if not now.workers:
+        more = ": it starts workers when somebody calls." if snapshot.endpoints else "."
         return [
             *wrap("Nothing runs and nothing is billed.", room, Tone.STRONG),
-            *wrap("The orchestrator still listens: it starts workers when somebody calls.", room, Tone.MUTED)
-            if snapshot.endpoints
-            else wrap("The orchestrator still listens.", room, Tone.MUTED),
+            *wrap(f"The orchestrator still listens{more}", room, Tone.MUTED),
         ]
     ends = sum(bool(running(each).workers) for each in snapshot.endpoints)
     return [
@@ -91,8 +91,9 @@ def leaving(snapshot: Snapshot, room: int) -> list[Line]:
     now = running(*snapshot.endpoints)
     if not now.workers:
         return wrap("only this screen closes; endpoints go on answering", room, Tone.MUTED)
-    text = f"{counted(now.workers, 'worker')} go{'es' if now.workers == 1 else ''} on at {rate_per_hour(now.per_hour_u)}; "
-    return wrap(text + "gpudeck opens this screen again", room, Tone.MUTED)
+    go = "goes" if now.workers == 1 else "go"
+    text = f"{counted(now.workers, 'worker')} {go} on at {rate_per_hour(now.per_hour_u)}; gpudeck opens this again"
+    return wrap(text, room, Tone.MUTED)
 
 
 def draining(snapshot: Snapshot, room: int) -> list[Line]:
@@ -100,7 +101,8 @@ def draining(snapshot: Snapshot, room: int) -> list[Line]:
     now = running(*snapshot.endpoints)
     if not now.workers:
         return wrap("ends the orchestrator; the ledger and the endpoints are kept", room, Tone.MUTED)
-    text = f"requests finish, {counted(now.workers, 'worker')} stop{'s' if now.workers == 1 else ''}, every bill is closed; endpoints are kept"
+    stop = "stops" if now.workers == 1 else "stop"
+    text = f"requests finish, {counted(now.workers, 'worker')} {stop}, every bill is closed; endpoints are kept"
     return wrap(text, room, Tone.MUTED)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from app.format import money, runway
-from app.present.text import GOOD, WARNING, Line, Span, Tone, line, pad
+from app.present.text import GOOD, WARNING, Line, Span, Tone, clip_line, line
 from orchestrator.contract.snapshot import AccountView, EndpointState, Snapshot
 
-_OFF: Final = frozenset(
-    {EndpointState.DISABLED, EndpointState.SUSPENDED, EndpointState.FAILED, EndpointState.DRAINING}
-)
+_OFF: Final = frozenset({EndpointState.DISABLED, EndpointState.SUSPENDED, EndpointState.FAILED, EndpointState.DRAINING})
 _NAME_ROOM, _ROOM = 18, 14
 
 
@@ -40,12 +38,12 @@ def rows(snapshot: Snapshot, account: AccountView, amount_u: int | None, room: i
             Tone.STRONG,
         )
     )
-    for name, burn_uh in zip(("at baseline", "at current burn", "at worst case"), burns_uh(snapshot, account), strict=True):
-        now, then = hours(account.balance_u, account.floor_u, burn_uh), None
-        if after_u is not None:
-            then = hours(after_u, account.floor_u, burn_uh)
-        lines.append(_row(name, runway(now), "" if after_u is None else runway(then), Tone.MUTED, GOOD))
-    return [line(Span("", Tone.PLAIN), pad(each, min(room, _NAME_ROOM + 2 * _ROOM))) for each in lines]
+    names = ("at baseline", "at current burn", "at worst case")
+    for name, burn_uh in zip(names, burns_uh(snapshot, account), strict=True):
+        now = runway(hours(account.balance_u, account.floor_u, burn_uh))
+        after = "" if after_u is None else runway(hours(after_u, account.floor_u, burn_uh))
+        lines.append(_row(name, now, after, Tone.MUTED, GOOD))
+    return [clip_line(each, room) for each in lines]
 
 
 def _row(name: str, now: str, after: str, now_tone: Tone, after_tone: Tone) -> Line:

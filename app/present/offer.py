@@ -148,8 +148,8 @@ def panel(spec: EndpointSpec, quote: Quote, snapshot: Snapshot, room: int) -> li
         parts += [f"{extra} × {money(price.autoscale_uh)}"] if extra else []
         lines.append(spread((), line(Span(" + ".join(parts), Tone.FAINT)), room))
     lines += [BLANK, heading("Credit", "", room), _pair("balance", money(quote.balance_u), room)]
-    lines.append(_pair("needed, 24 h of baselines", money(quote.gate_u), room))
-    lines.append(_pair("warns below, 10 h", money(quote.warning_at_u), room))
+    lines.append(_pair("needed for 24 h", money(quote.gate_u), room))
+    lines.append(_pair("warns below (10 h)", money(quote.warning_at_u), room))
     lines += _verdict(quote, room)
     lines += [BLANK, heading("GPUs", "", room)]
     lines.append(

@@ -14,9 +14,9 @@ _PATH: Final = re.compile(r"/[\x21-\x7e]*")
 async def http_healthy(host: str, port: int, path: str, timeout_s: float) -> bool:
     """True when `GET http://host:port{path}` answers 2xx within `timeout_s` seconds, connecting included.
 
-    Never raises: a refused connection, a silent listener, an answer that is no HTTP and a path or port that no
-    request can have are all False. Reads at most STATUS_LINE_BYTES_MAX bytes and keeps no connection. Proxy variables of
-    the environment are not consulted (reliability.md W13).
+    Never raises: a refused connection, a silent listener, an answer that is no HTTP, and a path or port that no request
+    can have are all False. Reads at most STATUS_LINE_BYTES_MAX bytes and keeps no connection. Proxy variables of the
+    environment are not consulted (reliability.md W13).
     """
     if not _PATH.fullmatch(path) or not 0 < port <= 65_535:
         return False

@@ -140,7 +140,6 @@ def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
         on_failure.callback(connection.close)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA recursive_triggers = ON")  # else INSERT OR REPLACE deletes without a trigger
         on_failure.pop_all()
     return connection
 

@@ -194,7 +194,7 @@ def test_no_requests_are_no_success() -> None:
 
 def test_the_report_reads_well() -> None:
     text = dict(rows(build(seen(watched(*UP_AND_DOWN)))))
-    assert text["gpus"].endswith("(SIMULATED: real processes, pretended GPUs)")
+    assert text["gpus"].endswith("(SIMULATED: real processes, declared GPUs)")
     assert text["requests"] == "10 of 10 succeeded (sketch-1 5, sketch-2 5)"
     assert text["total"] == "$0.066750 (balance $99.93)"
     assert text["ledger verified"] == "yes"

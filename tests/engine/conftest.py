@@ -32,8 +32,8 @@ async def world(tmp_path: Path) -> AsyncIterator[DockerHarness]:
 
 
 class PrivateEngine:
-    """A dockerd of the test's own, that may be killed. Its network is its own too, so it can disturb no other engine's
-    addresses or firewall; nothing in it can be reached from here."""
+    """A dockerd of the test's own, that may be killed. Its network and mounts are its own too, so it disturbs no other engine's
+    addresses and firewall and leaves nothing mounted; nothing in it can be reached from here."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -45,7 +45,7 @@ class PrivateEngine:
         where = self.directory
         for stale in ("docker.sock", "dockerd.pid"):
             (where / stale).unlink(missing_ok=True)
-        argv = ["unshare", "--net", "dockerd", "--host", self.address, "--data-root", str(where / "data")]
+        argv = ["unshare", "--net", "--mount", "dockerd", "--host", self.address, "--data-root", str(where / "data")]
         argv += ["--exec-root", str(where / "exec"), "--pidfile", str(where / "dockerd.pid")]
         argv += ["--iptables=false", "--ip-masq=false", "--bridge=none"]
         with (where / "dockerd.log").open("ab") as log:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.clock import system_now
-from orchestrator.contract.snapshot import EngineKind
 from orchestrator.core.workload import ExitCause, GpuGrant
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.engine.docker_request import NETWORK, container_request
 from orchestrator.engine.health import http_healthy
-from orchestrator.engine.ports import EngineError, EngineUnavailable, Fault
+from orchestrator.engine.ports import EngineError, Fault
 from tests.engine.docker_harness import ADDRESS, IMAGE, MIB, DockerHarness, echo_model, remove_by_force, worker_spec
 from tests.engine.suite import evidence, exits, facts, started
 from tests.waiting import until
@@ -164,60 +162,6 @@ async def test_a_created_container_of_ours_is_started(world: DockerHarness) -> N
     await world.settle_healthy(worker)
 
 
-class LosingProxy:
-    """Stands between an engine and Docker, and loses the answer to the first request for `lost`: the connection is cut
-    after Docker has done the work (reliability.md D5)."""
-
-    def __init__(self, lost: bytes) -> None:
-        self.lost: bytes | None = lost
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_unix_connection(ADDRESS.removeprefix("unix://"))
-        losing = asyncio.Event()
-
-        async def upwards() -> None:
-            while data := await reader.read(65_536):
-                if self.lost is not None and self.lost in data:
-                    self.lost = None
-                    losing.set()
-                up_writer.write(data)
-
-        async def downwards() -> None:
-            while data := await up_reader.read(65_536):
-                if losing.is_set():
-                    return
-                writer.write(data)
-
-        tasks = [asyncio.create_task(upwards()), asyncio.create_task(downwards())]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        writer.transport.abort()
-        up_writer.transport.abort()
-
-
-@pytest.mark.skipif(not ADDRESS.startswith("unix://"), reason="the proxy speaks to a Unix socket only")
-@pytest.mark.parametrize("lost", [b"/containers/create", b"/start HTTP"])
-async def test_a_start_whose_answer_is_lost_is_unknown_and_may_be_repeated(
-    world: DockerHarness, tmp_path: Path, lost: bytes
-) -> None:
-    proxy = LosingProxy(lost)
-    server = await asyncio.start_unix_server(proxy.serve, tmp_path / "proxy.sock")
-    engine = DockerEngine(world.instance, system_now(), f"unix://{tmp_path}/proxy.sock")
-    try:
-        with pytest.raises(EngineUnavailable):
-            await engine.start(world.spec(1))
-        assert proxy.lost is None
-        assert [worker.worker_id for worker in await engine.list_workers()] == ["w-1"], "Docker did the work"
-        worker = await engine.start(world.spec(1))
-        await world.settle_healthy(worker)
-        assert len(await world.leftovers()) == 1, "and a repetition makes no twin"
-    finally:
-        await engine.close()
-        server.close()
-        await server.wait_closed()
-
-
 async def test_a_created_container_can_be_stopped_and_removed(world: DockerHarness) -> None:
     spec = world.spec(1)
     await world.on_thread(lambda: world.api.create_container_from_config(container_request(spec), spec.name))
@@ -337,13 +281,14 @@ async def test_log_lines_are_harmless(world: DockerHarness) -> None:
 
 
 async def test_stops_that_wait_hold_nobody_up(world: DockerHarness) -> None:
-    """Nine graceful stops at once, more than there are call threads, and an inspect beside them is still quick."""
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
+    """Nine graceful stops at once, more than there are call threads, and a list beside them is answered before any."""
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
     model = echo_model(entrypoint=("python", "-c", script), command=(), memory_bytes=64 * MIB)
     await asyncio.gather(*(world.engine.start(worker_spec(world.instance, n, model)) for n in range(9)))
-    stops = [asyncio.create_task(world.engine.stop(f"w-{n}", grace_s=6.0)) for n in range(9)]
+    stops = [asyncio.create_task(world.engine.stop(f"w-{n}", grace_s=60.0)) for n in range(9)]
+    await asyncio.sleep(0)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert len(await world.engine.list_workers()) == 9
         assert not any(stop.done() for stop in stops)
     finally:
@@ -357,77 +302,3 @@ async def until_logged(world: DockerHarness, worker_id: str, text: str) -> None:
     async with asyncio.timeout(20):
         while not any(text in line for line in await world.engine.logs(worker_id, tail=50)):
             await asyncio.sleep(0.02)
-
-
-async def test_without_an_engine_every_call_says_so(tmp_path: Path) -> None:
-    """Needs no engine, and so no fixture: the absence is the point."""
-    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/none.sock")
-    changes: list[Any] = []
-    await engine.open(lambda *change: changes.append(change))
-    try:
-        view = await engine.probe()
-        assert (view.ok, view.kind) == (False, EngineKind.DOCKER)
-        assert "start Docker" in view.detail
-        with pytest.raises(EngineUnavailable, match="the socket does not exist"):
-            await engine.list_workers()
-        with pytest.raises(EngineUnavailable):
-            await engine.stop("w-1", grace_s=1.0)
-    finally:
-        async with asyncio.timeout(2):
-            await engine.close()
-    assert changes == []
-    with pytest.raises(EngineUnavailable, match="closed"):
-        await engine.list_workers()
-
-
-async def test_a_remote_engine_is_refused_by_every_call() -> None:
-    engine = DockerEngine("abc", system_now(), "tcp://192.0.2.1:2375")
-    view = await engine.probe()
-    assert not view.ok
-    assert "tcp://192.0.2.1:2375" in view.detail
-    with pytest.raises(EngineError, match="not a local socket") as refusal:
-        await engine.open(lambda *_: None)
-    assert refusal.value.fault is Fault.REFUSED
-    with pytest.raises(EngineError, match="not a local socket"):
-        await engine.list_workers()
-    await engine.close()
-
-
-async def test_an_engine_that_never_answers_does_not_hold_up_the_close(tmp_path: Path) -> None:
-    """A listener that accepts and says nothing: what a hung dockerd looks like."""
-    connections: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_unix_server(lambda _, writer: connections.append(writer), tmp_path / "hung.sock")
-    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/hung.sock")
-    await engine.open(lambda *_: None)
-    await until(lambda: connections, what="the event reader's connection")
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await engine.close()
-    assert loop.time() - began < 3.0
-    for writer in connections:
-        writer.transport.abort()
-    server.close()
-    await server.wait_closed()
-
-
-async def test_the_engine_may_die_and_come_back(private_engine: Any) -> None:
-    """reliability.md D1, D4: SIGKILL of dockerd ends the stream silently; calls fail as unavailable; after the return
-    the reader is connected again and asks for a new list."""
-    changes: list[Any] = []
-    engine = DockerEngine("abc", system_now(), private_engine.address)
-    await engine.open(lambda *change: changes.append(change))
-    try:
-        await until(lambda: ("", None) in changes, what="the first connection")
-        assert await engine.list_workers() == []
-        changes.clear()
-        private_engine.kill()
-        with pytest.raises(EngineUnavailable):
-            await engine.list_workers()
-        assert not (await engine.probe()).ok
-        assert changes == []
-        await asyncio.to_thread(private_engine.start)
-        await until(lambda: ("", None) in changes, 15, "the second connection")
-        assert await engine.list_workers() == []
-        assert (await engine.probe()).ok
-    finally:
-        await engine.close()

@@ -54,6 +54,7 @@ def test_open_intervals_are_billed_as_due_now(tmp_path: Path) -> None:
     (line,) = bill.lines
     assert (line.end_ns, line.seconds, line.amount_u, line.tier) == (None, 3600.0, L40_UH, Tier.BASELINE)
     assert bill.balance_u == 1_000 * DOLLAR_U - L40_UH
+    assert early.lines[0].seconds == 10.0
     assert early.total_u == L40_UH * 10 // 3600, "what was posted is never shown as less"
 
 

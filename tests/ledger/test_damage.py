@@ -69,6 +69,19 @@ def instance_of(path: Path) -> str:
         return ledger.load().result().instance
 
 
+@pytest.mark.parametrize("table", ["command", "api_key", "event", "journal"])
+def test_a_damaged_page_is_found_at_open_whether_used_or_not(healthy: Path, tmp_path: Path, table: str) -> None:
+    with closing(sqlite3.connect(healthy)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(healthy.read_bytes())
+    content[(page - 1) * size : page * size] = b"\xff" * size
+    (tmp_path / "ledger.db").write_bytes(content)
+    with pytest.raises(LedgerError, match=r"ledger\.db: .*(corrupt|malformed)"):
+        SqliteLedger(tmp_path / "ledger.db", LATER)
+    assert (tmp_path / "ledger.db").read_bytes() == content
+
+
 @pytest.mark.parametrize("keep", [1, 99, 100, 4096, 4097, 20_000])
 def test_a_truncated_file_is_refused(healthy: Path, tmp_path: Path, keep: int) -> None:
     path = tmp_path / "ledger.db"

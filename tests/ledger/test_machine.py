@@ -30,6 +30,7 @@ from orchestrator.core.writes import (
 )
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.store import SqliteLedger
+from tests.ledger.memory import MEMORY
 from tests.ledger.samples import L40_AUTO_UH, L40_UH, T0, Wall, endpoint, intent
 
 WORKERS_MAX = 4
@@ -48,10 +49,7 @@ class Running:
 class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        # A thousand commits wait for a disk; what is tested here is not the disk.
-        memory = Path("/dev/shm")
-        where = memory if memory.is_dir() else None
-        self.root = Path(tempfile.mkdtemp(prefix="gpudeck-machine-", dir=where))
+        self.root = Path(tempfile.mkdtemp(prefix="gpudeck-machine-", dir=MEMORY))
         self.lives = 0
         self.wall = Wall(T0)
         self.path = self.root / "0.db"

@@ -13,13 +13,22 @@ from typing import Any
 from textual.screen import Screen
 
 from app.messages import Dialog
+from app.screens.dialogs.confirm import DeleteDialog, DisableDialog
 from app.screens.dialogs.create import CreateDialog
-from app.screens.dialogs.edit import EditDialog
+from app.screens.dialogs.edit import open_edit
+from app.screens.dialogs.keys import KeysDialog
+from app.screens.dialogs.quit import QuitDialog
+from app.screens.dialogs.top_up import TopUpDialog
 from orchestrator.contract.snapshot import Snapshot
 
 DialogFactory = Callable[[Snapshot, str | None], Screen[Any]]
 
 DIALOGS: dict[Dialog, DialogFactory] = {
     Dialog.CREATE: CreateDialog,
-    Dialog.EDIT: EditDialog,
+    Dialog.EDIT: open_edit,
+    Dialog.DELETE: DeleteDialog,
+    Dialog.DISABLE: DisableDialog,
+    Dialog.KEYS: KeysDialog,
+    Dialog.TOP_UP: TopUpDialog,
+    Dialog.QUIT: QuitDialog,
 }

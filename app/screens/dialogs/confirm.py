@@ -1,4 +1,4 @@
-"""Asking before an endpoint is stopped or deleted."""
+"""Asking before something is stopped, deleted or revoked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ class ConfirmDialog(DialogScreen):
     """Says what will happen, with the figures of this moment. The focus starts on the button that changes nothing."""
 
     VERB: ClassVar[str]
-    FORGETS: ClassVar[bool]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "confirm", "Yes"),
         Binding("n", "cancel", "No"),
@@ -28,21 +27,16 @@ class ConfirmDialog(DialogScreen):
     ConfirmDialog #frame { border: round $tone-failed; border-title-color: $tone-failed; }
     """
 
-    def make(self, command_id: str, slug: str) -> Command:
+    def make(self, command_id: str) -> Command:
         """The command that yes sends."""
         raise NotImplementedError
 
-    @property
-    def heading(self) -> str:
-        return f"{self.VERB} {self.slug}?"
-
-    @property
-    def endpoint(self) -> EndpointView | None:
-        """The endpoint as it is now; None when it is gone."""
-        return next((each for each in self.seen.endpoints if each.spec.slug == self.slug), None)
+    def consequences(self, room: int) -> list[Line]:
+        """What yes does."""
+        raise NotImplementedError
 
     def body(self) -> ComposeResult:
-        yield Lines(self._consequences, id="consequences")
+        yield Lines(self.consequences, id="consequences")
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("No, keep it", "n", "cancel")
@@ -53,34 +47,47 @@ class ConfirmDialog(DialogScreen):
         self.query_one("#do-cancel").focus()
 
     def show(self) -> None:
-        self.query_one("#consequences", Lines).paint(self._consequences)
+        self.query_one("#consequences", Lines).paint(self.consequences)
 
-    def _consequences(self, room: int) -> list[Line]:
+    def action_confirm(self) -> None:
+        self.send(self.make)
+
+
+class EndpointConfirm(ConfirmDialog):
+    """About the endpoint `slug`."""
+
+    FORGETS: ClassVar[bool]
+
+    @property
+    def heading(self) -> str:
+        return f"{self.VERB} {self.slug}?"
+
+    @property
+    def endpoint(self) -> EndpointView | None:
+        """The endpoint as it is now; None when it is gone."""
+        return next((each for each in self.seen.endpoints if each.spec.slug == self.slug), None)
+
+    def consequences(self, room: int) -> list[Line]:
         if self.endpoint is None:
             return wrap(f"{self.slug} no longer exists.", room, Tone.MUTED)
         return closing.stopping(self.endpoint, room, forget=self.FORGETS)
 
-    def action_confirm(self) -> None:
-        slug = self.slug
-        if slug is not None:
-            self.send(lambda command_id: self.make(command_id, slug))
 
-
-class DeleteDialog(ConfirmDialog):
+class DeleteDialog(EndpointConfirm):
     """Drain and forget."""
 
     VERB = "Delete"
     FORGETS = True
 
-    def make(self, command_id: str, slug: str) -> Command:
-        return DeleteEndpoint(id=command_id, slug=slug)
+    def make(self, command_id: str) -> Command:
+        return DeleteEndpoint(id=command_id, slug=self.slug or "")
 
 
-class DisableDialog(ConfirmDialog):
+class DisableDialog(EndpointConfirm):
     """Drain and stop; it stays listed."""
 
     VERB = "Disable"
     FORGETS = False
 
-    def make(self, command_id: str, slug: str) -> Command:
-        return DisableEndpoint(id=command_id, slug=slug)
+    def make(self, command_id: str) -> Command:
+        return DisableEndpoint(id=command_id, slug=self.slug or "")

@@ -43,7 +43,7 @@ class CreateDialog(EndpointForm):
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Cancel", "esc", "cancel")
-        yield ActionButton("Create endpoint", "^s", "submit")
+        yield ActionButton("Create endpoint", "^s", "submit", main=True)
 
     def on_mount(self) -> None:
         super().on_mount()

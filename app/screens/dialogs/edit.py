@@ -8,11 +8,13 @@ from textual.app import ComposeResult
 
 from app.present import form, offer
 from app.present.form import Change, Texts
-from app.present.text import BLANK, Line
+from app.present.text import BLANK, Line, Tone, wrap
+from app.screens.dialogs.dialog import DialogScreen
 from app.screens.dialogs.endpoint_form import EndpointForm
-from app.screens.dialogs.fields import ActionButton
+from app.screens.dialogs.fields import ActionButton, Lines
 from orchestrator.contract.command import Command, UpdateEndpoint
 from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.snapshot import Snapshot
 
 
 class EditDialog(EndpointForm):
@@ -38,7 +40,7 @@ class EditDialog(EndpointForm):
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Cancel", "esc", "cancel")
-        yield ActionButton("Save changes", "^s", "submit")
+        yield ActionButton("Save changes", "^s", "submit", main=True)
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -66,3 +68,23 @@ class EditDialog(EndpointForm):
     def make(self, command_id: str, spec: EndpointSpec) -> Command:
         assert self.original is not None, "an edit has an original"
         return UpdateEndpoint(id=command_id, slug=spec.slug, changes=form.update(self.original, spec))
+
+
+class GoneDialog(DialogScreen):
+    """Says that the endpoint was deleted between the key press and the dialog."""
+
+    HEADING: ClassVar[str] = "Nothing to edit"
+
+    def body(self) -> ComposeResult:
+        yield Lines(lambda room: wrap(f"{self.slug} no longer exists.", room, Tone.MUTED))
+
+    def buttons(self) -> ComposeResult:
+        yield ActionButton("Close", "esc", "cancel")
+
+
+def open_edit(snapshot: Snapshot, slug: str | None) -> DialogScreen:
+    """The edit dialog for `slug`, or one that says it is gone."""
+    try:
+        return EditDialog(snapshot, slug)
+    except LookupError:
+        return GoneDialog(snapshot, slug)

@@ -63,7 +63,7 @@ class EndpointFields(Vertical):
     EndpointFields #advanced { height: auto; display: none; }
     EndpointFields.-unfolded #advanced { display: block; }
     EndpointFields #fixed-slug { width: auto; text-style: bold; }
-    EndpointFields InlineChoice#policy { width: 28; }
+    EndpointFields InlineChoice#policy { width: 27; }
     EndpointFields .-summary .hint { height: auto; max-height: 2; padding-left: 0; text-wrap: wrap; }
     """
 
@@ -82,6 +82,7 @@ class EndpointFields(Vertical):
             yield Field("Account", InlineChoice(self._accounts(), id="account"), names=["account"])
         presets = [(each.name, f"{each.name} {each.baseline}-{each.maximum}") for each in PRESETS]
         yield Field("Preset", InlineChoice(presets, id="preset"))
+        yield Field("", hint="").add_class("-summary")
         yield Field(
             "Workers",
             TextInput(id="baseline", short=True),
@@ -89,8 +90,7 @@ class EndpointFields(Vertical):
             TextInput(id="maximum", short=True),
             unit("at most"),
             names=["baseline", "maximum"],
-        )
-        yield Field("", names=[], hint="").add_class("-group", "-summary")
+        ).add_class("-group")
         yield Field(
             "Scaling",
             InlineChoice([("queue_delay", "queue delay"), ("request_count", "requests")], id="policy"),
@@ -172,7 +172,7 @@ class EndpointFields(Vertical):
         self.query_one(".-summary", Field).hint(preset.summary if preset else "your own setup")
         self._field("slug").hint("stays as it is" if self._fixed_slug else f"POST /v1/{texts.slug.strip() or '…'}")
         by_delay = texts.policy == "queue_delay"
-        self._field("policy").hint("s in queue adds a worker" if by_delay else "requests for a worker")
+        self._field("policy").hint("s waiting: one more" if by_delay else "per worker")
         model = next((each for each in self._snapshot.models if each.name == texts.model), None)
         own = f", empty: the model's own, {model.concurrency}" if model else ""
         self._field("concurrency").hint(f"requests a worker takes at a time{own}")

@@ -44,7 +44,7 @@ class EndpointForm(DialogScreen):
     EndpointForm.-roomy EndpointFields .-group { margin-bottom: 1; }
     EndpointForm #columns { layout: horizontal; height: auto; max-height: 1fr; }
     EndpointForm #fields { width: 1fr; height: auto; max-height: 30; scrollbar-size-vertical: 1; padding-right: 1; }
-    EndpointForm #price { width: 37; height: auto; padding-left: 2; border-left: solid $tone-frame; }
+    EndpointForm #price { width: 36; height: auto; padding-left: 2; border-left: solid $tone-frame; }
     EndpointForm.-compact #frame { width: 100%; height: 100%; max-height: 100%; }
     EndpointForm.-compact #columns { layout: vertical; height: 1fr; }
     EndpointForm.-compact #fields { height: 1fr; max-height: 100%; padding-right: 0; }

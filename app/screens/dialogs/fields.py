@@ -167,7 +167,7 @@ class InlineChoice(Choice):
         Binding("left,h", "step(-1)", "Previous", show=False),
         Binding("right,l,space", "step(1)", "Next", show=False),
     ]
-    _GAP: Final = 3
+    _GAP: Final = 2
 
     def __init__(self, options: Iterable[tuple[str, str]], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
@@ -315,6 +315,7 @@ class ActionButton(Button):
         width: auto; min-width: 0; height: 1; border: none; line-pad: 1; padding: 0 1; margin-left: 1;
         background: $tone-track; color: $foreground; text-style: none;
         &:hover { background: $tone-selected; border: none; }
+        &.-main { color: $tone-accent; text-style: bold; }
         &:focus { background: $tone-accent; color: $tone-badge; text-style: bold; border: none; }
         &.-active { border: none; tint: transparent; }
         &.-danger { color: $tone-failed; }
@@ -322,10 +323,10 @@ class ActionButton(Button):
     }
     """
 
-    def __init__(self, label: str, key: str, action: str, *, danger: bool = False) -> None:
+    def __init__(self, label: str, key: str, action: str, *, main: bool = False, danger: bool = False) -> None:
         super().__init__(
             Content.assemble(label, (f"  {key}", "dim")),
             id=f"do-{action}",
             action=f"screen.{action}",
-            classes="-danger" if danger else "",
+            classes="-danger" if danger else "-main" if main else "",
         )

@@ -41,13 +41,15 @@ class TopUpDialog(DialogScreen):
         if len(accounts) > 1:
             names = [(account.name, plain(account.name)) for account in accounts]
             yield Field("Account", InlineChoice(names, id="account"), names=["account"])
-        yield Field("Dollars", TextInput(id="amount", placeholder="50 or 12.50", length_max=24), names=["amount"], hint="")
+        yield Field(
+            "Dollars", TextInput(id="amount", placeholder="50 or 12.50", length_max=24), names=["amount"], hint=""
+        )
         yield Field("", InlineChoice([(each, f"${each}") for each in _AMOUNTS], id="amounts"))
         yield Lines(self._after, id="after")
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Cancel", "esc", "cancel")
-        yield ActionButton("Add credit", "^s", "submit")
+        yield ActionButton("Add credit", "^s", "submit", main=True)
 
     def on_mount(self) -> None:
         first = next((a.name for a in self.seen.accounts if a.name == "local"), None)
