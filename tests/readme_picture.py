@@ -56,7 +56,7 @@ async def questions(host: Host, seconds: float) -> None:
 
 async def draw(seconds: float) -> None:
     with tempfile.TemporaryDirectory(prefix="gd-") as directory:
-        host = Host(Path(directory), "process", gpus="L40:4,H100:1")
+        host = Host(Path(directory), "process", gpus="L40:5,H100:1")
         await host.start()
         try:
             policy = RequestCount(value=3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from app.cli.hangup import HangupGuard
 from app.cli.lifecycle import shut_down
 from app.cli.output import say
@@ -27,7 +29,8 @@ async def _dashboard() -> None:
             decision = await GpudeckApp(client).run_async()
         if decision == "drain":
             say("draining …")
-            await shut_down(client, "drain", timeout_s=600)
+            with suppress(ConnectionError):  # it agreed in the dialog and may have ended before this is asked
+                await shut_down(client, "drain", timeout_s=600)
         elif decision == "leave":
             say("gpudeck keeps running: `gpudeck` opens the dashboard again, `gpudeck down` stops it")
     finally:

@@ -13,7 +13,10 @@ from orchestrator.contract.base import HOUR_NS, SECOND_NS
 from orchestrator.contract.snapshot import Tier
 from orchestrator.core.writes import IntervalOpened
 
-POSTING_PERIOD_NS = 5 * SECOND_NS
+HEARTBEAT_PERIOD_NS = 5 * SECOND_NS
+"""How often the ledger is told that workers were seen alive: the most a crash can leave unbilled or in doubt."""
+POSTING_PERIOD_NS = 60 * SECOND_NS
+"""Amounts are exact under any period; a minute keeps the journal small (about 250 bytes a posting)."""
 POSTING_LAG_NS = 15 * SECOND_NS
 """Postings trail the present by more than a re-list period, so an exit found late never lies before a posting."""
 
@@ -29,6 +32,8 @@ class Interval:
 
     opened: IntervalOpened
     posted_u: int = 0
+    posted_to_ns: int = 0
+    """Instant up to which it has been posted in this life; it cannot be closed before that."""
 
     def due_u(self, now_ns: int) -> int:
         """Micro-dollars due up to `now_ns`; zero before the start."""

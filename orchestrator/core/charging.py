@@ -12,7 +12,14 @@ from typing import Literal
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
 from orchestrator.contract.snapshot import Tier, WorkerState
 from orchestrator.core import credit
-from orchestrator.core.billing import POSTING_LAG_NS, POSTING_PERIOD_NS, Billable, Interval, assign_tiers
+from orchestrator.core.billing import (
+    HEARTBEAT_PERIOD_NS,
+    POSTING_LAG_NS,
+    POSTING_PERIOD_NS,
+    Billable,
+    Interval,
+    assign_tiers,
+)
 from orchestrator.core.calendar import day_of, month_of
 from orchestrator.core.state import Account, Draft
 from orchestrator.core.worker import Worker
@@ -86,16 +93,23 @@ def retier(draft: Draft, slug: str) -> None:
 
 
 def post_due(draft: Draft) -> None:
-    """Every POSTING_PERIOD: post what is due up to POSTING_LAG ago, and say that the workers were seen alive."""
-    if draft.now_ns - draft.state.posted_ns < POSTING_PERIOD_NS or draft.state.ledger_problem is not None:
+    """Say that the workers were seen alive, and post what is due up to POSTING_LAG ago, each in its period.
+
+    Neither while the engine is silent: its workers may have ended, and nobody may be charged for what nobody saw.
+    """
+    if draft.state.ledger_problem is not None or draft.state.in_doubt:
+        return
+    if draft.now_ns - draft.state.seen_ns >= HEARTBEAT_PERIOD_NS:
+        draft.assign(seen_ns=draft.now_ns)
+        if draft.intervals:
+            draft.write(Heartbeat(tuple(draft.intervals), draft.now_ns))
+    if draft.now_ns - draft.state.posted_ns < POSTING_PERIOD_NS:
         return
     draft.assign(posted_ns=draft.now_ns)
     for worker in list(draft.workers.values()):
         if worker.interval_id is not None and worker.ready_ns is not None:
             interval = draft.intervals[worker.interval_id]
             _post(draft, interval, max(interval.opened.start_ns, draft.now_ns - POSTING_LAG_NS), absorbed=False)
-    if draft.state.engine.ok and draft.intervals:
-        draft.write(Heartbeat(tuple(draft.intervals), draft.now_ns))
 
 
 def live_balance_u(draft: Draft, account: str) -> int:
@@ -185,7 +199,7 @@ def _close(
     *,
     absorbed: bool,
 ) -> None:
-    end_ns = max(end_ns, interval.opened.start_ns)
+    end_ns = max(end_ns, interval.opened.start_ns, interval.posted_to_ns)
     _post(draft, interval, end_ns, absorbed=absorbed)
     del draft.intervals[interval.opened.interval_id]
     draft.write(IntervalClosed(interval.opened.interval_id, end_ns, source, absorbed))
@@ -199,7 +213,7 @@ def _post(draft: Draft, interval: Interval, upto_ns: int, *, absorbed: bool) -> 
         return
     opened = interval.opened
     draft.write(Posted(opened.interval_id, opened.account, opened.tier, amount, upto_ns, absorbed, draft.now_ns))
-    draft.intervals[opened.interval_id] = replace(interval, posted_u=interval.posted_u + amount)
+    draft.intervals[opened.interval_id] = Interval(opened, interval.posted_u + amount, upto_ns)
     endpoint = draft.endpoints.get(opened.endpoint)
     if endpoint is not None:
         spend = endpoint.spend

@@ -165,7 +165,7 @@ def exited(draft: Draft, worker_id: str, exit_: Exit) -> None:
     expected = worker.state in (WorkerState.STOPPING, WorkerState.DRAINING)
     started_ns = worker.started_ns if worker.started_ns is not None else worker.intent_ns
     # Without a time of its own the last round of heartbeats is the last we know (reliability.md B5).
-    end_ns = exit_.at_ns if exit_.at_ns is not None else draft.state.posted_ns
+    end_ns = exit_.at_ns if exit_.at_ns is not None else draft.state.seen_ns
     end_ns = min(max(end_ns, started_ns), draft.now_ns)
     source = "exit" if exit_.at_ns is not None else "last_seen"
     absorbed = worker.ready_ns is None and not (expected and worker.blameless)

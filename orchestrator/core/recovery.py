@@ -35,11 +35,13 @@ def boot(draft: Draft, event: Booted) -> None:
     draft.assign(
         booted_ns=draft.now_ns,
         engine=event.engine,
+        in_doubt=event.observed is None,
         gpus=event.gpus,
         serial=saved.last_serial,
         events=saved.events,
         event_seq=saved.events[-1].seq if saved.events else 0,
         posted_ns=draft.now_ns,
+        seen_ns=draft.now_ns,
         ticked_ns=draft.now_ns,
     )
     for name, balance_u in saved.balances_u.items():
@@ -63,6 +65,7 @@ def boot(draft: Draft, event: Booted) -> None:
 
 def relist(draft: Draft, event: Relisted) -> None:
     """The engine's whole list: adopt what was missed, end what is gone, stop what is nobody's."""
+    draft.assign(in_doubt=False)
     seen = {o.worker_id: o for o in event.observed}
     for worker in list(draft.workers.values()):
         observed = seen.get(worker.id)

@@ -90,6 +90,10 @@ class State:
     event_seq: int = 0
     posted_ns: int = 0
     """When the last round of postings was made."""
+    in_doubt: bool = False
+    """The engine was silent and its list has not been read since: nobody knows which workers are alive."""
+    seen_ns: int = 0
+    """When the workers were last known to be alive: the last round of heartbeats."""
     ticked_ns: int = 0
     sampled_ns: int = 0
     balance_series_u: tuple[int, ...] = ()

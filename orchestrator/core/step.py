@@ -92,7 +92,7 @@ def _gpus_sampled(draft: Draft, event: ev.GpusSampled) -> None:
 
 def _engine_probed(draft: Draft, event: ev.EngineProbed) -> None:
     was_ok = draft.state.engine.ok
-    draft.assign(engine=event.view)
+    draft.assign(engine=event.view, in_doubt=draft.state.in_doubt or not event.view.ok)
     if was_ok and not event.view.ok:
         draft.note("error", f"engine {event.view.kind}: {event.view.detail}")
     elif not was_ok and event.view.ok:

@@ -145,12 +145,30 @@ def test_a_worker_missing_from_the_list_is_closed_at_the_last_heartbeat() -> Non
     world.until(lambda: world.ready() == 1)
     world.advance(33)
     worker = world.workers()[0]
-    seen_ns = world.state.posted_ns
+    seen_ns = world.state.seen_ns
     world.running.pop(worker.id)
     world.handle(ev.Relisted((), world.now_ns))
     closed = [w for w in world.writes if isinstance(w, IntervalClosed)]
     assert closed[-1].end_ns == seen_ns
     assert closed[-1].source == "last_seen"
+
+
+def test_nothing_is_posted_while_the_engine_is_silent() -> None:
+    world = World()
+    world.create(setup="1-1")
+    world.until(lambda: world.ready() == 1)
+    world.advance(200)
+    world.handle(ev.EngineProbed(EngineView(kind=EngineKind.VIRTUAL, ok=False, detail="gone")))
+    seen_ns, posted = world.state.seen_ns, len([w for w in world.writes if isinstance(w, Posted)])
+    assert posted >= 3
+    world.advance(600)
+    assert len([w for w in world.writes if isinstance(w, Posted)]) == posted
+    world.handle(ev.EngineProbed(ENGINE))
+    world.running.clear()
+    world.tick()
+    world.relist()
+    closed = [w for w in world.writes if isinstance(w, IntervalClosed)]
+    assert closed[-1].end_ns == seen_ns
 
 
 def test_workers_without_a_record_are_stopped() -> None:

@@ -32,8 +32,8 @@ async def world(tmp_path: Path) -> AsyncIterator[DockerHarness]:
 
 
 class PrivateEngine:
-    """A dockerd of the test's own, that may be killed. Its network and mounts are its own too, so it disturbs no other engine's
-    addresses and firewall and leaves nothing mounted; nothing in it can be reached from here."""
+    """A dockerd of the test's own, that may be killed. Its network and mounts are its own too: it disturbs no other
+    engine's addresses and firewall and leaves nothing mounted; nothing in it can be reached from here."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

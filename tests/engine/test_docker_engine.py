@@ -21,6 +21,14 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 
+DEAF = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+while True:
+    signal.pause()
+"""
+
 
 async def inspected(world: DockerHarness, n: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = await world.on_thread(lambda: world.api.inspect_container(world.container(f"w-{n}")))
@@ -225,8 +233,7 @@ async def test_removal_takes_anonymous_volumes_and_keeps_named_ones(world: Docke
 
 
 async def test_a_worker_that_ignores_sigterm_is_killed_after_its_grace(world: DockerHarness) -> None:
-    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
-    model = echo_model(entrypoint=("python", "-c", script + "\nwhile True: signal.pause()"), command=())
+    model = echo_model(entrypoint=("python", "-c", DEAF), command=())
     await world.engine.start(worker_spec(world.instance, 1, model))
     await until_logged(world, "w-1", "deaf")
     end = await world.engine.stop("w-1", grace_s=0.3)
@@ -282,9 +289,9 @@ async def test_log_lines_are_harmless(world: DockerHarness) -> None:
 
 async def test_stops_that_wait_hold_nobody_up(world: DockerHarness) -> None:
     """Nine graceful stops at once, more than there are call threads, and a list beside them is answered before any."""
-    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
-    model = echo_model(entrypoint=("python", "-c", script), command=(), memory_bytes=64 * MIB)
+    model = echo_model(entrypoint=("python", "-c", DEAF), command=(), memory_bytes=64 * MIB)
     await asyncio.gather(*(world.engine.start(worker_spec(world.instance, n, model)) for n in range(9)))
+    await asyncio.gather(*(until_logged(world, f"w-{n}", "deaf") for n in range(9)))
     stops = [asyncio.create_task(world.engine.stop(f"w-{n}", grace_s=60.0)) for n in range(9)]
     await asyncio.sleep(0)
     try:

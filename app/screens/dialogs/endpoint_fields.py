@@ -112,7 +112,7 @@ class EndpointFields(Vertical):
         for name, label, hint in (
             ("execution_timeout_s", "Execution", "s one request may take"),
             ("queue_timeout_s", "Queue timeout", "s a request may wait"),
-            ("startup_deadline_s", "Startup", "s a worker may take to get ready"),
+            ("startup_deadline_s", "Startup", "s until a worker must be ready"),
             ("queue_limit", "Queue limit", "requests that may wait"),
             ("concurrency", "Concurrency", ""),
         ):
@@ -174,8 +174,8 @@ class EndpointFields(Vertical):
         by_delay = texts.policy == "queue_delay"
         self._field("policy").hint("s waiting: one more" if by_delay else "per worker")
         model = next((each for each in self._snapshot.models if each.name == texts.model), None)
-        own = f", empty: the model's own, {model.concurrency}" if model else ""
-        self._field("concurrency").hint(f"requests a worker takes at a time{own}")
+        own = f", empty: {model.concurrency} as the model says" if model else ""
+        self._field("concurrency").hint(f"requests at a time{own}")
 
     def _field(self, name: str) -> Field:
         return next(field for field in self.query(Field) if name in field.names)

@@ -264,14 +264,14 @@ class Field(Vertical):
     Field { height: auto; }
     Field > Horizontal { height: auto; }
     Field .label { width: 14; color: $tone-muted; }
-    Field:focus-within .label { color: $tone-accent; text-style: bold; }
+    Field.-focused .label { color: $tone-accent; text-style: bold; }
     Field .hint {
         width: 1fr; height: 1; color: $tone-muted; padding-left: 1; text-wrap: nowrap; text-overflow: ellipsis;
     }
     Field .unit { width: auto; height: 1; color: $tone-muted; padding: 0 3 0 1; }
     Field .problem { display: none; margin-left: 14; color: $tone-failed; }
     Field.-wrong .problem { display: block; }
-    Field.-wrong .label { color: $tone-failed; }
+    Field.-wrong .label, Field.-wrong.-focused .label { color: $tone-failed; }
     """
 
     def __init__(self, label: str, *controls: Widget, names: Sequence[str] = (), hint: str | None = None) -> None:
@@ -289,6 +289,13 @@ class Field(Vertical):
                 yield Static(Content(self._hint), classes="hint")
         yield Static(classes="problem")
 
+    def on_descendant_focus(self) -> None:
+        self.add_class("-focused")
+
+    def on_descendant_blur(self) -> None:
+        # Textual updates `:focus-within` before the widget knows that it lost the focus: the label would stay lit.
+        self.set_class(self.screen.focused in self.walk_children(), "-focused")
+
     def hint(self, text: str) -> None:
         """Another hint; only for a field that was made with one."""
         self.query_one(".hint", Static).update(Content(text))
@@ -297,7 +304,10 @@ class Field(Vertical):
         """Show those problems that are about this field."""
         mine = [(name, problems[name]) for name in self.names if name in problems]
         several = len(self.names) > 1
-        said = [f"✖ {LABELS.get(name, name)}: {text}" if several else f"✖ {text}" for name, text in mine]
+        said = [
+            f"✖ {LABELS.get(name, name)}: {text}" if several and not text.startswith("credit:") else f"✖ {text}"
+            for name, text in mine
+        ]
         self.set_class(bool(mine), "-wrong")
         self.query_one(".problem", Static).update(Content("\n".join(said)))
 
