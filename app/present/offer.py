@@ -9,7 +9,7 @@ from app.format import money, plain, rate_per_hour, rate_per_second
 from app.present import form, table
 from app.present.form import Change
 from app.present.table import Column
-from app.present.text import BLANK, ERROR, GOOD, WARNING, Line, Span, Tone, flow, line, spread, wrap
+from app.present.text import BLANK, ERROR, GOOD, WARNING, Line, Span, Tone, clip_line, flow, line, spread, wrap
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.query import Quote
 from orchestrator.contract.snapshot import CapacityView, Snapshot
@@ -203,31 +203,26 @@ def _verdict(quote: Quote, room: int) -> list[Line]:
     )
 
 
-def diff_rows(changes: tuple[Change, ...], room: int) -> list[Line]:
-    """What an edit changes, and what that does to the workers."""
+def diff_rows(changes: tuple[Change, ...], room: int, *, compact: bool = False) -> list[Line]:
+    """What an edit changes, one line a field (side by side when `compact`), and what that does to the workers."""
     if not changes:
         return [line(Span("Nothing has changed yet.", Tone.MUTED))]
-    name_room = max(len(change.label) for change in changes)
-    rows = []
-    for change in changes:
-        rows.append(
-            line(
-                Span("↻ " if change.rolls else "✔ ", Tone.STARTING if change.rolls else GOOD),
-                Span(f"{change.label:<{name_room}}  ", Tone.MUTED),
-                Span(f"{change.before} ", Tone.MUTED),
-                Span("→ ", Tone.FAINT),
-                Span(change.after, Tone.STRONG),
-            )
+    name_room = 0 if compact else max(len(change.label) for change in changes) + 1
+    rows = [
+        line(
+            Span("↻ " if change.rolls else "✔ ", Tone.STARTING if change.rolls else GOOD),
+            Span(f"{change.label:<{name_room}} ", Tone.MUTED),
+            Span(f"{change.before} ", Tone.MUTED),
+            Span("→ ", Tone.FAINT),
+            Span(change.after, Tone.STRONG),
         )
-    rolls = any(change.rolls for change in changes)
-    if rolls:
+        for change in changes
+    ]
+    told = flow(rows, room, gap=3) if compact else [clip_line(row, room) for row in rows]
+    if any(change.rolls for change in changes):
         text = "↻ rolls the workers: new ones are ready before old ones drain, no request is lost."
-        return [*_clipped(rows, room), *wrap(text, room, Tone.STARTING)]
-    return [*_clipped(rows, room), *wrap("✔ applies at once, the workers go on.", room, GOOD)]
-
-
-def _clipped(rows: list[Line], room: int) -> list[Line]:
-    return [spread(row, (), room) for row in rows]
+        return [*told, *wrap(text, room, Tone.STARTING)]
+    return [*told, *wrap("✔ applies at once, the workers go on.", room, GOOD)]
 
 
 def heading(name: str, note: str, room: int) -> Line:

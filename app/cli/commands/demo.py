@@ -9,7 +9,7 @@ from app.cli.options import common, settings
 
 @click.command()
 @click.option("--headless", is_flag=True, help="Without the dashboard; the report goes to stdout.")
-@click.option("--engine", type=click.Choice(["auto", "docker", "process"]), default="auto", show_default=True,
+@click.option("--engine", type=click.Choice(["auto", "docker", "process"]), default="process", show_default=True,
               help="Where workers run: Docker containers or local processes.")  # fmt: skip
 @click.option("--gpus", metavar="TYPE:N", default="L40:2", show_default=True,
               help="Declared (simulated) GPUs; `probe` uses the real ones.")  # fmt: skip

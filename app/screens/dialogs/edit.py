@@ -56,8 +56,9 @@ class EditDialog(EndpointForm):
     def more_price(self, room: int) -> list[Line]:
         if self.reading.spec is None:
             return []
-        gap = [] if self.has_class("-compact") else [BLANK, offer.heading("Changes", "", room)]
-        return [*gap, *offer.diff_rows(self.changes, room)]
+        compact = self.has_class("-compact")
+        head = [] if compact else [BLANK, offer.heading("Changes", "", room)]
+        return [*head, *offer.diff_rows(self.changes, room, compact=compact)]
 
     def submit(self, spec: EndpointSpec) -> None:
         if self.changes:

@@ -49,7 +49,7 @@ class EndpointForm(DialogScreen):
     EndpointForm.-compact #columns { layout: vertical; height: 1fr; }
     EndpointForm.-compact #fields { height: 1fr; max-height: 100%; padding-right: 0; }
     EndpointForm.-compact #price {
-        width: 1fr; max-height: 8; padding: 0; border-left: none; border-top: solid $tone-frame;
+        width: 1fr; max-height: 10; padding: 0; overflow-y: auto; border-left: none; border-top: solid $tone-frame;
     }
     EndpointForm.-compact #status, EndpointForm.-compact #buttons { margin-top: 0; }
     """
