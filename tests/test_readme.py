@@ -42,7 +42,7 @@ def test_every_command_it_shows_exists() -> None:
     shown = {tuple(line.split()[1:3]) for block in blocks for line in block.splitlines() if line.startswith("gpudeck ")}
     help_text = gpudeck_sync("--help").stdout
     for words in shown:
-        verb = next((word for word in words if re.fullmatch(r"[a-z]+", word)), None)
+        verb = words[0] if words and words[0] != "#" else None
         assert verb is None or re.search(rf"^  {verb}\b", help_text, re.MULTILINE), words
 
 

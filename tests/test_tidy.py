@@ -108,7 +108,7 @@ HOUSE = "/ho" + "me/"
         (no_test_sleeps, "tests/a.py", "import time\ntime.sleep(1)\n"),
         (no_test_sleeps, "tests/a.py", "from asyncio import sleep\nasync def f():\n    await sleep(0.1)\n"),
         (no_test_sleeps, "tests/a.py", "import time\nfor _ in range(5):\n    time.sleep(1)\n"),
-        (no_test_sleeps, "tests/a.py", "import time\ndef test_x():\n    while True:\n        time.sleep(1)\n"),
+        (no_test_sleeps, "tests/a.py", "import time\ndef test_x():\n    for _ in x:\n        f(time.sleep(1))\n"),
         (only_the_clock_reads_the_clock, "orchestrator/worker/a.py", "import time\nx = time.time()\n"),
         (no_path_of_a_developer_s_machine, "a.toml", f'path = "{HERE}x"\n'),
         (no_path_of_a_developer_s_machine, "a.md", f"see {HOUSE}mallory/x\n"),

@@ -25,6 +25,8 @@ VAGUE = {"manager", "managers", "helper", "helpers", "utils", "util", "service",
 MARKS = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|XX" r"X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:wo" r"rk/|ho" r"me/(?!ada\b|gpudeck\b|user\b)\w)")
 """Ada is fictional, gpudeck is the user of our image."""
+PAUSES_ALLOWED = {"tests/waiting.py", "tests/readme_picture.py"}
+"""Where waiting is made, and a program that films a running deck for some seconds: it is no test."""
 GENERATED = {".svg", ".lock", ".ipynb"}
 
 
@@ -171,9 +173,9 @@ def names_say_what_things_are(source: Source) -> Iterator[str]:
 
 
 def no_test_sleeps(source: Source) -> Iterator[str]:
-    """A fixed pause is a guess about somebody's machine. Allowed: yielding with asyncio.sleep(0), the pause of a loop
-    that ends on a condition, and a nested function, which is a fake that is meant to be slow."""
-    if source.top != "tests" or not source.is_python or source.path == "tests/waiting.py":
+    """A fixed pause is a guess about somebody's machine. Allowed: yielding with asyncio.sleep(0), the rhythm of a loop
+    that ends on a condition or is cancelled, and a nested function, which is a fake that is meant to be slow."""
+    if source.top != "tests" or not source.is_python or source.path in PAUSES_ALLOWED:
         return
     names = _imported(source)
     for node in _pausing(source.tree, nested=0):
@@ -195,10 +197,10 @@ def _pausing(node: ast.AST, nested: int) -> Iterator[ast.Call]:
 
 
 def _polls(node: ast.AST) -> bool:
-    if isinstance(node, ast.While) and not isinstance(node.test, ast.Constant):
+    if isinstance(node, ast.While):
         return True
     ends = ast.Break | ast.Return | ast.Raise
-    return isinstance(node, ast.For | ast.While) and any(isinstance(inner, ends) for inner in ast.walk(node))
+    return isinstance(node, ast.For) and any(isinstance(inner, ends) for inner in ast.walk(node))
 
 
 def _is_zero(node: ast.expr) -> bool:

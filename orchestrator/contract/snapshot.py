@@ -108,6 +108,9 @@ class WorkerView(Received):
     idle_since_ns: int | None
     cold_start: ColdStartView
     cost_u: int
+    """Since its start, over all its intervals, as far as this orchestrator has seen them."""
+    generation: int = 1
+    """Of the endpoint's specification; an update that restarts workers raises it."""
     reason: str | None = None
     """Why it is draining, stopping or failed."""
     surge: bool = False

@@ -70,7 +70,7 @@ def end_charging(
     """Close the worker's open interval, if any, and post the rest of it."""
     if worker.interval_id is not None:
         _close(draft, draft.intervals[worker.interval_id], end_ns, source, absorbed=absorbed)
-        draft.workers[worker.id] = replace(worker, interval_id=None)
+        draft.workers[worker.id] = replace(draft.workers[worker.id], interval_id=None)
 
 
 def retier(draft: Draft, slug: str) -> None:
@@ -89,7 +89,7 @@ def retier(draft: Draft, slug: str) -> None:
             continue
         at_ns = max(draft.now_ns, interval.opened.start_ns)
         _close(draft, interval, at_ns, "tier_change", absorbed=worker.ready_ns is None)
-        open_interval(draft, worker, at_ns, tiers[worker.id])
+        open_interval(draft, draft.workers[worker.id], at_ns, tiers[worker.id])
 
 
 def post_due(draft: Draft) -> None:
@@ -201,6 +201,9 @@ def _close(
 ) -> None:
     end_ns = max(end_ns, interval.opened.start_ns, interval.posted_to_ns)
     _post(draft, interval, end_ns, absorbed=absorbed)
+    worker = draft.workers.get(interval.opened.worker_id)
+    if worker is not None and not absorbed:
+        draft.workers[worker.id] = replace(worker, spent_u=worker.spent_u + interval.due_u(end_ns))
     del draft.intervals[interval.opened.interval_id]
     draft.write(IntervalClosed(interval.opened.interval_id, end_ns, source, absorbed))
 

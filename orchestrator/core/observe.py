@@ -162,7 +162,8 @@ def _worker(draft: Draft, worker: Worker, lane: LaneSeen) -> WorkerView:
             healthy_ms=_since(worker, worker.ready_ns),
             first_byte_ms=_since(worker, worker.first_byte_ns),
         ),
-        cost_u=interval.due_u(draft.now_ns) if interval is not None else 0,
+        cost_u=worker.spent_u + (interval.due_u(draft.now_ns) if interval is not None else 0),
+        generation=worker.generation,
         reason=worker.reason,
         surge=worker.surge,
     )

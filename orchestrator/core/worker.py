@@ -93,6 +93,8 @@ class Worker:
     outcome_unknown: bool = False
     """The engine did not say whether the start took effect: the next re-list decides."""
     interval_id: str | None = None
+    spent_u: int = 0
+    """Micro-dollars of its intervals that are closed, absorbed ones not counted."""
     intervals: int = 0
     """How many intervals it has had; numbers the next one."""
 

@@ -25,6 +25,8 @@ RESCAN_S: Final = 30.0
 """While a GPU is lost NVML is initialised again this often: only then does the driver look for GPUs."""
 ANSWER_BUDGET_NS: Final = 2 * SECOND_NS
 """A round of questions that takes longer is reported as a driver that does not answer."""
+START_BUDGET_NS: Final = 20 * SECOND_NS
+"""The same before the first answer: without persistence mode the driver sets up every GPU first, seconds for each."""
 _CLOSE_S: Final = 1.5
 _MEMINFO: Final = Path("/proc/meminfo")
 
@@ -81,7 +83,7 @@ class NvmlProbe:
         """See GpuProbe. Answers at once, also while the driver does not."""
         since_ns = self._asking_since_ns
         waited_ns = 0 if since_ns is None else self._now() - since_ns
-        if waited_ns > ANSWER_BUDGET_NS:
+        if waited_ns > (ANSWER_BUDGET_NS if self._last else START_BUDGET_NS):
             return f"the NVIDIA driver has not answered for {waited_ns // SECOND_NS} s; GPU values are as old as that"
         if self._thread is not None and not self._thread.is_alive() and not self._stop.is_set():
             return "the GPU probe has stopped after an error; the log has it, restart the orchestrator"

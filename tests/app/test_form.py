@@ -22,7 +22,7 @@ PROCESS = EngineView(kind=EngineKind.PROCESS, ok=True, detail="local processes")
 
 def spec(**more: object) -> EndpointSpec:
     return EndpointSpec.model_validate(
-        {**dict(slug="mine", model="sketch", gpu_type="L40", baseline=1, maximum=2), **more}
+        {"slug": "mine", "model": "sketch", "gpu_type": "L40", "baseline": 1, "maximum": 2, **more}
     )
 
 
