@@ -34,6 +34,8 @@ class Model(Frozen):
     summary: str = Field(max_length=300)
     kind: Literal["image", "text", "echo", "service"]
     docs: str = Field(default="", max_length=300)
+    order: int = Field(default=100, ge=0, le=1_000)
+    """Place in lists: smaller first, then by name."""
 
     image: str | None = None
     """Docker image reference; None means the docker engine cannot run it."""

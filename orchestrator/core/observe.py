@@ -64,7 +64,7 @@ def observe(state: State, around: Surroundings, now_ns: int) -> Snapshot:
         endpoints=tuple(_endpoint(draft, e, around) for e in draft.endpoints.values()),
         accounts=tuple(_account(draft, a) for a in draft.accounts.values()),
         keys=tuple(draft.keys.values()),
-        models=tuple(_model(m) for m in state.rules.models.values()),
+        models=_models(state),
         prices=state.rules.prices.views(),
         events=state.events,
         balance_series_u=state.balance_series_u,
@@ -204,8 +204,13 @@ def _account(draft: Draft, account: Account) -> AccountView:
     )
 
 
-def _model(model: Model) -> ModelView:
-    engines = [EngineKind.VIRTUAL]
+def _models(state: State) -> tuple[ModelView, ...]:
+    ordered = sorted(state.rules.models.values(), key=lambda m: (m.order, m.name))
+    return tuple(_model(m, virtual=state.engine.kind is EngineKind.VIRTUAL) for m in ordered)
+
+
+def _model(model: Model, *, virtual: bool) -> ModelView:
+    engines = [EngineKind.VIRTUAL] if virtual else []
     if model.process is not None:
         engines.append(EngineKind.PROCESS)
     if model.image is not None:

@@ -148,21 +148,28 @@ class Posted:
     at_ns: int
 
 
+EndSource = Literal["exit", "last_seen", "tier_change", "price_change", "absence", "suspend"]
+"""What the end of an interval rests on: evidence, the last heartbeat, a split at a change of tier or of prices, or the
+edge of time that the platform bears: nobody could scale the worker down (B4), or the host slept (P5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class IntervalClosed:
     interval_id: str
     end_ns: int
-    source: Literal["exit", "last_seen", "tier_change", "price_change"]
+    source: EndSource
     absorbed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """`last_seen_ns` of every open interval, and the last use of keys. Not money."""
+    """`last_seen_ns` of open intervals, and the last use of keys. Not money."""
 
     interval_ids: tuple[str, ...]
     at_ns: int
     keys_used: tuple[tuple[str, int], ...] = ()
+    idle_since_ns: tuple[tuple[str, int], ...] = ()
+    """Since when the worker of an interval has been idle; one that is not listed is busy or not ready (B4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,8 @@ class SavedInterval:
     opened: IntervalOpened
     posted_u: int
     last_seen_ns: int
+    idle_since_ns: int | None = None
+    """At the last heartbeat; None while it was busy or not ready."""
 
 
 @dataclass(frozen=True, slots=True)

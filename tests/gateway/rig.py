@@ -180,11 +180,13 @@ class Rig:
             caller.close()
         for upstream in self.upstreams:
             upstream.gate.set()
-        await until(lambda: self.gateway.connections == 0, what="client connections to close")
-        await until(self.idle, what="claims to be released")
-        for route in self.table.routes.values():
-            assert route.lane.queued_bytes == 0
-        await self.gateway.close()
+        try:
+            await until(lambda: self.gateway.connections == 0, what="client connections to close")
+            await until(self.idle, what="claims to be released")
+            for route in self.table.routes.values():
+                assert route.lane.queued_bytes == 0
+        finally:
+            await self.gateway.close()
         for upstream in self.upstreams:
             await until(lambda up=upstream: up.open == 0, what=f"connections to {upstream.name} to close")
             await upstream.stop()

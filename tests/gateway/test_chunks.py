@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,16 +50,17 @@ def test_garbage_is_refused_or_waited_for_never_crashes(data: bytes) -> None:
     "bad", [b"1\r\nab\r\n", b"1\r\na\n", b"g\r\n", b"\r\n", b"-1\r\n", b"1 \r\n", b"1\n", b"0\r\nx\r\n"]
 )
 def test_a_bad_line_is_refused_as_soon_as_it_is_seen(bad: bytes) -> None:
-    decoder = ChunkDecoder()
     with pytest.raises(BadChunk):
-        for byte in bad:
-            decoder.feed(bytes([byte]))
+        feed_all(bytes([byte]) for byte in bad)
 
 
 def test_held_lines_are_bounded() -> None:
     for start in (b"1;", b"0\r\nx: "):
-        decoder = ChunkDecoder()
         with pytest.raises(BadChunk):
-            for _ in range(20):
-                decoder.feed(start + b"a" * 1_000)
-                start = b""
+            feed_all([start, *[b"a" * 1_000] * 20])
+
+
+def feed_all(pieces: Iterable[bytes]) -> None:
+    decoder = ChunkDecoder()
+    for piece in pieces:
+        decoder.feed(piece)

@@ -161,8 +161,7 @@ async def test_an_http_1_0_client_gets_a_reset_and_not_an_end(rig: Rig) -> None:
     caller.send("GET /v1/sketch/half-chunked HTTP/1.0\r\nx-api-key: gd_k1_owner\r\n\r\n")
     await caller.head()
     with pytest.raises(ConnectionResetError):
-        while await caller.reader.read(100):
-            pass
+        await caller.reader.read()
 
 
 @pytest.mark.parametrize(

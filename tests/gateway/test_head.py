@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,22 +22,21 @@ def scan(head: bytes):
     return scan_request(head, 100, 8_192)
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_scanned_or_refused(data: bytes) -> None:
-    for prefix in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n"):
-        try:
-            request = scan(prefix + data)
-        except Refusal as refusal:
-            assert refusal.status in (400, 414, 417, 431, 501, 505)
-            assert refusal.close
-        else:
-            joined = b"".join(request.kept)
-            assert b"\r" not in joined
-            assert b"\n" not in joined
+@given(st.binary(max_size=300), st.sampled_from([b"", b"GET / HTTP/1.1\r\nHost: a\r\n"]))
+def test_any_bytes_are_scanned_or_refused(data: bytes, prefix: bytes) -> None:
+    kept, status = outcome(lambda: scan(prefix + data).kept)
+    assert status in (None, 400, 414, 417, 431, 501, 505)
+    assert not any(b"\r" in line or b"\n" in line for line in kept)
+    kept, status = outcome(lambda: scan_reply(b"HTTP/1.1 200 OK\r\n" + data, 100).kept)
+    assert status in (None, 502)
+    assert not any(b"\r" in line or b"\n" in line for line in kept)
+
+
+def outcome(scanned: Callable[[], list[bytes]]) -> tuple[list[bytes], int | None]:
     try:
-        scan_reply(b"HTTP/1.1 200 OK\r\n" + data, 100)
+        return scanned(), None
     except Refusal as refusal:
-        assert refusal.status == 502
+        return [], refusal.status
 
 
 @given(st.lists(st.tuples(TOKEN, VALUE), max_size=20))

@@ -61,6 +61,9 @@ class Terminal:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.screen()}") from None
 
+    def hides(self, text: str, timeout_s: float = 20) -> None:
+        until_sync(lambda: text not in self.screen(), timeout_s, what=f"{text} to go")
+
     def ended(self) -> bool:
         return self.tmux("display-message", "-p", "#{pane_dead}").strip() == "1"
 
@@ -94,10 +97,11 @@ def cli(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_open_create_call_and_drain_by_keys(gpudeck: Terminal, home: Path) -> None:
     gpudeck.shows("gpudeck", "SIMULATED", "live")
     gpudeck.keys("?")
-    gpudeck.shows("Help")
+    gpudeck.shows("esc closes", "Moving")
     gpudeck.keys("Escape")
+    gpudeck.hides("esc closes")
     gpudeck.keys("n")
-    gpudeck.shows("worst case")
+    gpudeck.shows("New endpoint", "WORST CASE", "credit ok")
     gpudeck.keys("C-s")
     gpudeck.shows("serving")
     shown = cli(home, "-o", "json", "endpoint", "ls")
@@ -107,7 +111,7 @@ def test_open_create_call_and_drain_by_keys(gpudeck: Terminal, home: Path) -> No
     assert called.returncode == 0, called.stderr
     assert (home / "out.png").read_bytes().startswith(b"\x89PNG")
     gpudeck.keys("q")
-    gpudeck.shows("drain")
+    gpudeck.shows("Quit gpudeck", "Drain and stop")
     gpudeck.keys("s")
     until_sync(gpudeck.ended, 60, what="the program to end")
     assert cli(home, "ps").returncode == 69

@@ -24,7 +24,6 @@ INPUTS = (
     "startup_deadline_s", "queue_limit", "concurrency",
 )  # fmt: skip
 """Fields of `Texts` typed into a line; the others are choices, `env` is several lines."""
-CHOICES = ("model", "gpu_type", "account", "policy", "visibility")
 ADVANCED = ("execution_timeout_s", "queue_timeout_s", "startup_deadline_s", "queue_limit", "concurrency",
             "visibility", "env")  # fmt: skip
 
@@ -42,11 +41,18 @@ class Fold(Static, can_focus=True):
     class Toggled(Message):
         """Open or close it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = ""
+
     def show(self, *, is_open: bool, trouble: str | None) -> None:
         """`trouble` is said here because what it is about cannot be seen while closed."""
         text = "timeouts, queue, concurrency, visibility, environment" if trouble is None else f"✖ {trouble}"
         self.set_class(trouble is not None, "-wrong")
-        self.update(Content(f"{'▾' if is_open else '▸'} Advanced    {text}"))
+        said = f"{'▾' if is_open else '▸'} Advanced    {text}"
+        if said != self._said:
+            self._said = said
+            self.update(Content(said), layout=False)
 
     def action_turn(self) -> None:
         self.post_message(self.Toggled())
@@ -73,112 +79,105 @@ class EndpointFields(Vertical):
         self._texts = texts
         self._fixed_slug = fixed_slug
         self._trouble: str | None = None
+        self._fold = Fold()
+        self._models, self._gpu_types = ListChoice(id="model"), ListChoice(id="gpu_type")
+        self._preset = InlineChoice([(p.name, f"{p.name} {p.baseline}-{p.maximum}") for p in PRESETS], id="preset")
+        self._inputs = {name: TextInput(id=name, short=name != "slug", length_max=64) for name in INPUTS}
+        self._choices: dict[str, Choice] = {
+            "model": self._models,
+            "gpu_type": self._gpu_types,
+            "account": InlineChoice([(a.name, plain(a.name)) for a in snapshot.accounts], id="account"),
+            "policy": InlineChoice([("queue_delay", "queue delay"), ("request_count", "requests")], id="policy"),
+            "visibility": InlineChoice(
+                [("private", "private: own keys"), ("public", "public: any valid key")], id="visibility"
+            ),
+        }
+        self._env = TextLines(id="env", placeholder="NAME=value, one a line")
+        self._summary = Field("", hint="").add_class("-summary")
+        self._fields = self._made()
+
+    def _made(self) -> dict[str, Field]:
+        """The rows that have a problem of their own, by their first field."""
+        inputs, choices = self._inputs, self._choices
+        fixed = Static(Content(self._texts.slug), id="fixed-slug")
+        workers = (inputs["baseline"], unit("always on"), inputs["maximum"], unit("at most"))
+        rows = [
+            Field("Model", self._models, names=["model"]),
+            Field("GPU", self._gpu_types, names=["gpu_type"]),
+            Field("Name (slug)", fixed if self._fixed_slug else inputs["slug"], names=["slug"], hint=""),
+            Field("Account", choices["account"], names=["account"]),
+            Field("Workers", *workers, names=["baseline", "maximum"]),
+            Field("Scaling", choices["policy"], inputs["threshold"], names=["policy"], hint=""),
+            Field("Visibility", choices["visibility"], names=["visibility"]),
+            Field("Environment", self._env, names=["env"]),
+            *(
+                Field(label, inputs[name], names=[name], hint=hint)
+                for name, label, hint in (
+                    ("idle_timeout_s", "Idle timeout", "s, then an extra worker stops"),
+                    ("execution_timeout_s", "Execution", "s one request may take"),
+                    ("queue_timeout_s", "Queue timeout", "s a request may wait"),
+                    ("startup_deadline_s", "Startup", "s until a worker must be ready"),
+                    ("queue_limit", "Queue limit", "requests that may wait"),
+                    ("concurrency", "Concurrency", ""),
+                )
+            ),
+        ]
+        return {row.names[0]: row for row in rows}
 
     def compose(self) -> ComposeResult:
-        yield Field("Model", ListChoice(id="model"), names=["model"]).add_class("-group")
-        yield Field("GPU", ListChoice(id="gpu_type"), names=["gpu_type"]).add_class("-group")
-        yield Field("Name (slug)", self._slug(), names=["slug"], hint="")
-        if len(self._snapshot.accounts) > 1:
-            yield Field("Account", InlineChoice(self._accounts(), id="account"), names=["account"])
-        presets = [(each.name, f"{each.name} {each.baseline}-{each.maximum}") for each in PRESETS]
-        yield Field("Preset", InlineChoice(presets, id="preset"))
-        yield Field("", hint="").add_class("-summary")
-        yield Field(
-            "Workers",
-            TextInput(id="baseline", short=True),
-            unit("always on"),
-            TextInput(id="maximum", short=True),
-            unit("at most"),
-            names=["baseline", "maximum"],
-        ).add_class("-group")
-        yield Field(
-            "Scaling",
-            InlineChoice([("queue_delay", "queue delay"), ("request_count", "requests")], id="policy"),
-            TextInput(id="threshold", short=True),
-            names=["policy"],
-            hint="",
-        )
-        yield Field(
-            "Idle timeout",
-            TextInput(id="idle_timeout_s", short=True),
-            names=["idle_timeout_s"],
-            hint="s, then an extra worker stops",
-        ).add_class("-group")
-        yield Fold()
+        rows = self._fields
+        yield rows["model"].add_class("-group")
+        yield rows["gpu_type"].add_class("-group")
+        yield rows["slug"]
+        if len(self._snapshot.accounts) > 1 and not self._fixed_slug:
+            yield rows["account"]
+        yield Field("Preset", self._preset)
+        yield self._summary
+        yield rows["baseline"].add_class("-group")
+        yield rows["policy"]
+        yield rows["idle_timeout_s"].add_class("-group")
+        yield self._fold
         with Vertical(id="advanced"):
-            yield from self._advanced()
-
-    def _advanced(self) -> ComposeResult:
-        for name, label, hint in (
-            ("execution_timeout_s", "Execution", "s one request may take"),
-            ("queue_timeout_s", "Queue timeout", "s a request may wait"),
-            ("startup_deadline_s", "Startup", "s until a worker must be ready"),
-            ("queue_limit", "Queue limit", "requests that may wait"),
-            ("concurrency", "Concurrency", ""),
-        ):
-            yield Field(label, TextInput(id=name, short=True), names=[name], hint=hint)
-        visible = [("private", "private: own keys"), ("public", "public: any valid key")]
-        yield Field("Visibility", InlineChoice(visible, id="visibility"), names=["visibility"])
-        yield Field("Environment", TextLines(id="env", placeholder="NAME=value, one a line"), names=["env"])
-
-    def _slug(self) -> Widget:
-        if self._fixed_slug:
-            return Static(Content(self._texts.slug), id="fixed-slug")
-        return TextInput(id="slug", length_max=64)
-
-    def _accounts(self) -> list[tuple[str, str]]:
-        return [(account.name, plain(account.name)) for account in self._snapshot.accounts]
+            for name in ADVANCED:
+                yield rows[name]
 
     def on_mount(self) -> None:
         with self.prevent(TextInput.Changed, TextLines.Changed):
-            for name in INPUTS:
-                for field in self.query(f"TextInput#{name}").results(TextInput):
-                    field.value = getattr(self._texts, name)
-            for name in CHOICES:
-                for choice in self._choices(name):
-                    choice.chosen = getattr(self._texts, name)
-            self.query_one("#env", TextLines).text = self._texts.env
+            for name, line in self._inputs.items():
+                line.value = getattr(self._texts, name)
+            for name, choice in self._choices.items():
+                choice.chosen = getattr(self._texts, name)
+            self._env.text = self._texts.env
         self.offer(self._snapshot)
-        self.explain()
-
-    def _choices(self, name: str) -> list[Choice]:
-        return list(self.query(f"#{name}").results(Choice))
+        self.explain(self._texts)
 
     def offer(self, snapshot: Snapshot) -> None:
         """What there is to choose from now."""
         self._snapshot = snapshot
-        models = [model.name for model in snapshot.models]
-        self.query_one("#model", ListChoice).offer(models, lambda room: offer.model_rows(snapshot, room))
-        self.query_one("#gpu_type", ListChoice).offer(
-            offer.gpu_types(snapshot), lambda room: offer.gpu_rows(snapshot, room)
-        )
+        self._models.offer([model.name for model in snapshot.models], lambda room: offer.model_rows(snapshot, room))
+        self._gpu_types.offer(offer.gpu_types(snapshot), lambda room: offer.gpu_rows(snapshot, room))
 
     def texts(self) -> Texts:
         """The form as typed."""
-        found = {name: each.value for name in INPUTS for each in self.query(f"#{name}").results(TextInput)}
-        found |= {name: each.chosen or "" for name in CHOICES for each in self._choices(name)}
-        found["env"] = self.query_one("#env", TextLines).text
-        return Texts(**{"slug": self._texts.slug, "account": self._texts.account, **found})
+        found = {name: line.value for name, line in self._inputs.items()}
+        found |= {name: choice.chosen or "" for name, choice in self._choices.items()}
+        return Texts(**found, env=self._env.text)
 
     def write(self, name: str, value: str) -> None:
         """Put `value` into the line `name` as if it had been typed."""
-        self.query_one(f"#{name}", TextInput).value = value
+        self._inputs[name].value = value
 
-    def explain(self) -> None:
+    def explain(self, texts: Texts) -> None:
         """Bring hints and the preset in line with what is typed."""
-        texts = self.texts()
         preset = form.preset_of(texts.baseline, texts.maximum)
-        self.query_one("#preset", InlineChoice).chosen = preset.name if preset else None
-        self.query_one(".-summary", Field).hint(preset.summary if preset else "your own setup")
-        self._field("slug").hint("stays as it is" if self._fixed_slug else f"POST /v1/{texts.slug.strip() or '…'}")
+        self._preset.chosen = preset.name if preset else None
+        self._summary.hint(preset.summary if preset else "your own setup")
+        self._fields["slug"].hint("stays as it is" if self._fixed_slug else f"POST /v1/{texts.slug.strip() or '…'}")
         by_delay = texts.policy == "queue_delay"
-        self._field("policy").hint("s waiting: one more" if by_delay else "per worker")
+        self._fields["policy"].hint("s waiting: one more" if by_delay else "per worker")
         model = next((each for each in self._snapshot.models if each.name == texts.model), None)
         own = f", empty: {model.concurrency} as the model says" if model else ""
-        self._field("concurrency").hint(f"requests at a time{own}")
-
-    def _field(self, name: str) -> Field:
-        return next(field for field in self.query(Field) if name in field.names)
+        self._fields["concurrency"].hint(f"requests at a time{own}")
 
     @property
     def unfolded(self) -> bool:
@@ -190,11 +189,11 @@ class EndpointFields(Vertical):
         self._show_fold()
 
     def _show_fold(self) -> None:
-        self.query_one(Fold).show(is_open=self.unfolded, trouble=None if self.unfolded else self._trouble)
+        self._fold.show(is_open=self.unfolded, trouble=None if self.unfolded else self._trouble)
 
     def show(self, problems: dict[str, str]) -> None:
         """Put each problem beside its field; of a hidden one the fold speaks."""
-        for field in self.query(Field):
+        for field in self._fields.values():
             field.show(problems)
         self._trouble = next((f"{form.LABELS[n]}: {problems[n]}" for n in ADVANCED if n in problems), None)
         self._show_fold()
@@ -203,5 +202,11 @@ class EndpointFields(Vertical):
         """Focus the control of field `name`, unfolding it when it is hidden."""
         if name in ADVANCED:
             self.unfold(True)
-        for control in self.query(f"#{'threshold' if name == 'policy' else name}"):
-            control.focus()
+        lines: dict[str, Widget] = {
+            **self._choices,
+            **self._inputs,
+            "policy": self._inputs["threshold"],
+            "env": self._env,
+        }
+        if lines[name].is_mounted:
+            lines[name].focus()

@@ -107,8 +107,9 @@ class EndpointForm(DialogScreen):
 
     def look(self) -> None:
         """Everything that follows from what is typed: hints, problems, price."""
-        self.reading = form.read(self.rows.texts(), self.seen, self.original)
-        self.rows.explain()
+        texts = self.rows.texts()
+        self.reading = form.read(texts, self.seen, self.original)
+        self.rows.explain(texts)
         self._show_problems()
         if self.reading.spec is not None:
             self._want_quote(self.reading.spec)

@@ -39,17 +39,22 @@ class Lines(Widget):
     def __init__(self, painter: Painter | None = None, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._painter: Painter = painter or (lambda _: [])
+        self._shown: list[Line] | None = None
 
     def paint(self, painter: Painter) -> None:
-        """Show what `painter` returns from now on."""
+        """Show what `painter` returns from now on. Equal lines cost nothing, an equal number of them no layout."""
         self._painter = painter
-        self.refresh(layout=True)
+        room, before = self.size.width, self._shown
+        lines = painter(room) if room else None
+        if lines is None or lines != before:
+            self.refresh(layout=lines is None or before is None or len(lines) != len(before))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._painter(width)) if width else 0
 
     def render(self) -> Content:
-        return to_content(self._painter(self.size.width))
+        self._shown = self._painter(self.size.width)
+        return to_content(self._shown)
 
 
 class Choice(Widget, can_focus=True):
@@ -60,7 +65,7 @@ class Choice(Widget, can_focus=True):
     Choice { width: 1fr; height: auto; text-wrap: nowrap; text-overflow: clip; pointer: pointer; }
     """
 
-    chosen: reactive[str | None] = reactive(None, layout=True)
+    chosen: reactive[str | None] = reactive(None)
 
     @dataclass
     class Picked(Message):
@@ -125,11 +130,18 @@ class ListChoice(Choice):
         super().__init__(id=id)
         self._painter: Painter = lambda _: []
         self._top = 0
+        self._shown: list[Line] | None = None
 
     def offer(self, keys: Sequence[str], painter: Painter) -> None:
-        """The choices, and a line for each."""
+        """The choices, and a line for each. The same ones again cost nothing."""
+        grows = len(keys) != len(self.keys)
         self.keys, self._painter = tuple(keys), painter
-        self.refresh(layout=True)
+        if grows or self._shown is None or self.lines(self.size.width) != self._shown:
+            self.refresh(layout=grows)
+
+    def render(self) -> Content:
+        self._shown = self.lines(self.size.width)
+        return to_content(self._shown)
 
     def lines(self, room: int) -> list[Line]:
         rows = self._painter(max(room - 4, 1))
@@ -280,14 +292,17 @@ class Field(Vertical):
         self._label = label
         self._controls = controls
         self._hint = hint
+        self._said: list[str] = []
+        self._hint_line = Static(Content(hint or ""), classes="hint")
+        self._problem_lines = Static(classes="problem")
 
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static(Content(self._label), classes="label")
             yield from self._controls
             if self._hint is not None:
-                yield Static(Content(self._hint), classes="hint")
-        yield Static(classes="problem")
+                yield self._hint_line
+        yield self._problem_lines
 
     def on_descendant_focus(self) -> None:
         self.add_class("-focused")
@@ -298,7 +313,10 @@ class Field(Vertical):
 
     def hint(self, text: str) -> None:
         """Another hint; only for a field that was made with one."""
-        self.query_one(".hint", Static).update(Content(text))
+        if text != self._hint:
+            # A hint of one line takes its room whatever it says.
+            self._hint_line.update(Content(text), layout=self.has_class("-summary"))
+            self._hint = text
 
     def show(self, problems: Mapping[str, str]) -> None:
         """Show those problems that are about this field."""
@@ -308,8 +326,10 @@ class Field(Vertical):
             f"✖ {LABELS.get(name, name)}: {text}" if several and not text.startswith("credit:") else f"✖ {text}"
             for name, text in mine
         ]
-        self.set_class(bool(mine), "-wrong")
-        self.query_one(".problem", Static).update(Content("\n".join(said)))
+        if said != self._said:
+            self._said = said
+            self.set_class(bool(said), "-wrong")
+            self._problem_lines.update(Content("\n".join(said)))
 
 
 def unit(text: str) -> Static:

@@ -36,13 +36,13 @@ class QuitDialog(DialogScreen):
     """
 
     def body(self) -> ComposeResult:
-        yield Lines(lambda room: closing.quitting(self.seen, room), id="running")
+        yield Lines(id="running")
         with Horizontal(classes="way"):
             yield ActionButton("Leave running", "l", "leave")
-            yield Lines(lambda room: closing.leaving(self.seen, room))
+            yield Lines(id="leaving")
         with Horizontal(classes="way"):
             yield ActionButton("Drain and stop", "s", "drain", danger=True)
-            yield Lines(lambda room: closing.draining(self.seen, room))
+            yield Lines(id="draining")
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Stay", "esc", "cancel")
@@ -53,8 +53,9 @@ class QuitDialog(DialogScreen):
         self.query_one("#do-leave" if busy else "#do-drain").focus()
 
     def show(self) -> None:
-        for lines in self.query(Lines):
-            lines.refresh(layout=True)
+        self.query_one("#running", Lines).paint(lambda room: closing.quitting(self.seen, room))
+        self.query_one("#leaving", Lines).paint(lambda room: closing.leaving(self.seen, room))
+        self.query_one("#draining", Lines).paint(lambda room: closing.draining(self.seen, room))
 
     def action_leave(self) -> None:
         self.gpudeck.exit("leave")
