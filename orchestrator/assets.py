@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.core.catalogue import Model
-from orchestrator.core.pricing import Price, PriceBook
+from orchestrator.core.pricing import Price, PriceBook, PriceSchedule
 
 FILE_BYTES_MAX: Final = 1_048_576
 BOOK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -58,6 +60,20 @@ def load_price_book(name: str, user_dir: Path | None = None) -> PriceBook:
     that is not a whole number of those is refused, never rounded. Raises AssetError.
     """
     return _load_book(name, user_dir, ())
+
+
+def load_price_schedule(periods: Sequence[tuple[str, int]], user_dir: Path | None = None) -> PriceSchedule:
+    """Books by name, each with the instant (wall-clock nanoseconds) from which it is in force, ascending. A later book
+    prices at least what the one before it does: no worker may run out of a price. Raises AssetError."""
+    books = [load_price_book(name, user_dir) for name, _ in periods]
+    for before, after in pairwise(books):
+        lost = [gpu_type for gpu_type in before.prices if gpu_type not in after.prices]
+        if lost:
+            raise AssetError(
+                f"price book {after.name!a}: prices.{lost[0]}: '{before.name}', which it follows, has a price for it, "
+                f'so this book must too (extends = "{before.name}" keeps it)'
+            )
+    return PriceSchedule(tuple(start_ns for _, start_ns in periods), tuple(books))
 
 
 def _models_in(directory: Path) -> dict[str, Model]:

@@ -9,17 +9,27 @@ import socket
 import sqlite3
 import sys
 import threading
+import uuid
+from dataclasses import replace
 
-from orchestrator.assets import AssetError, load_models, load_price_book
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.assets import AssetError, load_models, load_price_schedule
 from orchestrator.clock import system_now
 from orchestrator.contract.base import Frozen
+from orchestrator.contract.limits import MailAddress
 from orchestrator.contract.places import Places
+from orchestrator.core.writes import MailKey, MailQueued
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.gpu.nvml import NvmlProbe
 from orchestrator.gpu.ports import GpuSample
+from orchestrator.mail.letter import compose
+from orchestrator.mail.server import Undeliverable, Unreachable, server_of
 from orchestrator.settings import Settings
 
 FREE_BYTES_MIN = 500 * 1024 * 1024
+MAIL_TIMEOUT_S = 10.0
+ADDRESS: TypeAdapter[str] = TypeAdapter(MailAddress)
 
 
 class Check(Frozen):
@@ -40,7 +50,43 @@ async def examine(settings: Settings, places: Places) -> list[Check]:
         _port(settings),
         await _docker(settings),
         await asyncio.to_thread(_gpus),
+        await asyncio.to_thread(_mail, settings),
     ]
+
+
+def _mail(settings: Settings) -> Check:
+    """Connects, encrypts and logs in; sends nothing."""
+    server = server_of(settings)
+    if server is None:
+        text = "not configured: warnings show on the screen only; smtp_host, mail_from and mail_to in the settings"
+        return Check(name="mail", state="warn", detail=text)
+    try:
+        how = replace(server, timeout_s=MAIL_TIMEOUT_S).attempt().check()
+    except Unreachable as error:
+        return Check(name="mail", state="fail", detail=str(error))
+    to = settings.mail_to or "accounts that have an address; mail_to is not set"
+    return Check(name="mail", state="ok", detail=f"{how}; to {to}")
+
+
+def send_test_mail(settings: Settings, to: str) -> list[Check]:
+    """Send one mail, to `to` or the operator. Blocking."""
+    server = server_of(settings)
+    recipient = to or settings.mail_to
+    if server is None or settings.mail_from is None:
+        return [Check(name="mail", state="fail", detail="not configured: smtp_host and mail_from in the settings")]
+    if not recipient:
+        return [Check(name="mail", state="fail", detail="no address: give one, or set mail_to in the settings")]
+    text = f"The test that was asked for on {platform.node()}. Warnings about credit come this way.\n"
+    mail = MailQueued(MailKey("test", "warning", 1), "gpudeck: test mail", text, system_now()())
+    try:
+        address = ADDRESS.validate_python(recipient)
+        message = compose(mail, sender=settings.mail_from, recipient=address, instance=uuid.uuid4().hex)
+        replace(server, timeout_s=MAIL_TIMEOUT_S).attempt().deliver(message, settings.mail_from, address)
+    except ValidationError as error:
+        return [Check(name="mail", state="fail", detail=f"address: {error.errors()[0]['msg']}")]
+    except (Unreachable, Undeliverable) as error:
+        return [Check(name="mail", state="fail", detail=str(error))]
+    return [Check(name="mail", state="ok", detail=f"{server.host}:{server.port} took it for {address}")]
 
 
 def _sqlite() -> Check:
@@ -60,10 +106,11 @@ def _disk(places: Places) -> Check:
 def _assets(settings: Settings, places: Places) -> Check:
     try:
         models = load_models(places.models_dir)
-        book = load_price_book(settings.price_book, places.prices_dir)
+        prices = load_price_schedule([(p.book, p.start_ns) for p in settings.price_book], places.prices_dir)
     except AssetError as error:
         return Check(name="catalogue", state="fail", detail=str(error))
-    return Check(name="catalogue", state="ok", detail=f"{len(models)} models, price book {book.name}")
+    names = [book.name for book in prices.books]
+    return Check(name="catalogue", state="ok", detail=f"{len(models)} models, price book {', then '.join(names)}")
 
 
 def _port(settings: Settings) -> Check:
@@ -95,7 +142,7 @@ def _gpus() -> Check:
         first.set()
 
     probe.start(on_sample)
-    for _ in range(60):
+    for _ in range(600):  # as long as a start waits (wiring.FIRST_SAMPLE_TIMEOUT_S)
         if first.wait(0.05) or probe.problem() is not None:
             break
     problem = probe.problem()

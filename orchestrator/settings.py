@@ -7,16 +7,49 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.limits import MailAddress
 
 ENVIRONMENT_PREFIX = "GPUDECK_"
+SmtpSecurity = Literal["starttls", "tls", "none"]
 
 
 class SettingsError(ValueError):
     """A setting cannot be used. The message names it, where it came from, and what would do."""
+
+
+class PricePeriod(BaseModel):
+    """A price book and the UTC date from whose midnight on it is in force; the first needs none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    book: str = Field(min_length=1, max_length=64)
+    from_: date | None = Field(default=None, alias="from")
+
+    @property
+    def start_ns(self) -> int:
+        """First instant, as wall-clock nanoseconds; 0 without a date."""
+        if self.from_ is None:
+            return 0
+        midnight = datetime(self.from_.year, self.from_.month, self.from_.day, tzinfo=UTC)
+        return int(midnight.timestamp()) * SECOND_NS
 
 
 class Settings(BaseModel):
@@ -34,13 +67,74 @@ class Settings(BaseModel):
     """Port of the gateway; 0 lets the system choose."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names, beyond the local ones, by which browsers and callers may address the gateway."""
-    price_book: str = Field(default="2025-seed", max_length=64)
+    price_book: tuple[PricePeriod, ...] = Field(default=(PricePeriod(book="2025-seed"),), min_length=1, max_length=100)
+    """A name, or a list of {book, from}: from that UTC midnight on. As text: `2025-seed, 2026@2026-01-01`."""
     workers_max: int = Field(default=10, ge=1, le=1_000)
     """Most workers of one endpoint."""
     shutdown_grace_s: int = Field(default=30, ge=0, le=3_600)
     on_exit: Literal["leave", "drain"] = "leave"
     """What SIGTERM does with the workers: leave them running for the next start, or drain and stop them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    smtp_host: str | None = Field(default=None, min_length=1, max_length=253)
+    """Mail server for warnings; without one they are shown on the screen only."""
+    smtp_port: int | None = Field(default=None, ge=1, le=65_535)
+    """Default 587 for starttls, 465 for tls, 25 for none."""
+    smtp_security: SmtpSecurity = "starttls"
+    """none is for a server on this host alone."""
+    smtp_user: str | None = Field(default=None, min_length=1, max_length=254)
+    smtp_password: SecretStr | None = None
+    """From the environment (GPUDECK_SMTP_PASSWORD), never from the file."""
+    smtp_password_file: Path | None = None
+    """Read at each attempt."""
+    smtp_ca_file: Path | None = None
+    """Certificates to trust instead of the system's."""
+    mail_from: MailAddress | None = None
+    mail_to: MailAddress | None = None
+    """The operator: gets what is for an account without an address of its own."""
+
+    @field_validator("price_book", mode="before")
+    @classmethod
+    def _read_periods(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip().partition("@") for part in value.split(",")]
+        return [{"book": book, "from": start} if mark else {"book": book} for book, mark, start in parts]
+
+    @field_validator("price_book")
+    @classmethod
+    def _in_order(cls, periods: tuple[PricePeriod, ...]) -> tuple[PricePeriod, ...]:
+        for before, after in pairwise(periods):
+            if after.from_ is None:
+                raise ValueError(f"book {after.book!a} needs a from: the UTC date from which it is in force")
+            if after.start_ns <= before.start_ns:
+                raise ValueError(f"book {after.book!a} from {after.from_}: must be later than the one before it")
+        return periods
+
+    @field_serializer("price_book")
+    def _show_periods(self, periods: tuple[PricePeriod, ...]) -> str:
+        return ", ".join(p.book if p.from_ is None else f"{p.book}@{p.from_}" for p in periods)
+
+    @model_validator(mode="after")
+    def _mail_is_complete(self) -> Self:
+        if self.smtp_host is None:
+            return self
+        if self.mail_from is None:
+            raise ValueError("mail_from: needed with smtp_host, the address that mails come from")
+        if self.smtp_security == "none" and not is_this_host(self.smtp_host):
+            raise ValueError(
+                f"smtp_security: none is for a server on this host, not for {self.smtp_host!a}; use starttls or tls"
+            )
+        if self.smtp_user is not None and self.smtp_password is None and self.smtp_password_file is None:
+            raise ValueError("smtp_user: needs smtp_password_file, or GPUDECK_SMTP_PASSWORD in the environment")
+        return self
+
+
+def is_this_host(name: str) -> bool:
+    """Whether mail to this server never leaves the host."""
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
 
 
 class Loaded(BaseModel):
@@ -56,6 +150,11 @@ def load_settings(file: Path, environ: Mapping[str, str], flags: Mapping[str, An
     origin = dict.fromkeys(Settings.model_fields, "default")
     for name, value in _read(file).items():
         values[name], origin[name] = value, str(file)
+    if "smtp_password" in values:
+        raise SettingsError(
+            f"smtp_password, from {file}: a password does not belong in the settings; put it into a file of its own "
+            "and name that in smtp_password_file"
+        )
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if environ.get(variable):

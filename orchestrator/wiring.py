@@ -13,8 +13,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
 
-from orchestrator.assets import load_models, load_price_book
-from orchestrator.clock import Now, system_now
+from orchestrator.assets import load_models, load_price_book, load_price_schedule
+from orchestrator.clock import Now, continued_now, system_now
 from orchestrator.contract.base import PROTOCOL_VERSION
 from orchestrator.contract.command import Shutdown
 from orchestrator.contract.frames import Hello
@@ -25,8 +25,11 @@ from orchestrator.controller.desk import FrontDesk
 from orchestrator.controller.loop import Controller, list_observed
 from orchestrator.core.events import Booted, GpusSampled
 from orchestrator.core.observe import Surroundings
+from orchestrator.core.pricing import PriceBook
+from orchestrator.core.recovery import earliest_ns
 from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import Rules, State
+from orchestrator.crash import point
 from orchestrator.engine.ports import WorkerEngine
 from orchestrator.engine.process_engine import ProcessEngine
 from orchestrator.gateway.limits import Access
@@ -36,15 +39,19 @@ from orchestrator.gpu.nvml import NvmlProbe
 from orchestrator.gpu.owners import worker_of
 from orchestrator.gpu.ports import GpuProbe, GpuSample
 from orchestrator.gpu.view import view_of
+from orchestrator.ledger.metrics import MetricsStore
 from orchestrator.ledger.store import SqliteLedger
 from orchestrator.lock import DirectoryLock
+from orchestrator.mail.postman import Postman
+from orchestrator.mail.server import server_of
 from orchestrator.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DEFAULT_DECLARATION = "L40:3,H100:1"
 """What a host without NVML pretends to have when nothing is declared. Marked SIMULATED wherever it shows."""
-FIRST_SAMPLE_TIMEOUT_S = 3.0
+FIRST_SAMPLE_TIMEOUT_S = 30.0
+"""Initialising NVML takes many seconds on a host without persistence mode; a host without a driver says so at once."""
 LOG_BYTES_MAX = 5 * 1024 * 1024
 
 
@@ -75,11 +82,15 @@ class _Host:
 
     async def run(self) -> None:
         models = load_models(self.places.models_dir)
-        prices = load_price_book(self.settings.price_book, self.places.prices_dir)
+        periods = [(period.book, period.start_ns) for period in self.settings.price_book]
+        prices = load_price_schedule(periods, self.places.prices_dir)
         ledger = SqliteLedger(self.places.ledger_file, self.now)
-        gpus = GpuFeed(self.settings, self.now, tuple(prices.prices))
+        metrics = MetricsStore(self.places.metrics_file, self.now)
+        gpus = GpuFeed(self.settings, self.now, prices.gpu_types())
         try:
             saved = await asyncio.wrap_future(ledger.load())
+            point("boot.loaded")
+            self.now = continued_now(self.places.clock_file, boot_id(), earliest_ns(saved))
             engine = await choose_engine(self.settings, self.places, saved.instance, self.now)
             rules = Rules(
                 instance=saved.instance,
@@ -88,8 +99,9 @@ class _Host:
                 prices=prices,
                 workers_max=self.settings.workers_max,
                 shutdown_grace_s=self.settings.shutdown_grace_s,
+                mails=self.settings.smtp_host is not None,
             )
-            table = RoutingTable()
+            table = RoutingTable(restoring=True)
             gateway = Gateway(table, self.now, access=Access(hosts=frozenset(self.settings.allowed_hosts)))
             await gateway.start(self.settings.host, self.settings.port)
             controller = Controller(
@@ -99,20 +111,43 @@ class _Host:
                 table=table,
                 now=self.now,
                 facts=self._facts(gateway.port),
+                metrics=metrics,
+                post=lambda effect: postman.post(effect) if postman is not None else None,
             )
+            postman = self._postman(controller, saved.instance)
             first = await gpus.open(controller)
             booted = Booted(saved, await list_observed(engine), await engine.probe(), first)
+            point("boot.listed")
             await controller.boot(booted)
-            await self._serve(controller, ledger, gateway, saved.instance)
+            table.restoring = False
+            point("boot.adopted")
+            desk = FrontDesk(controller, ledger, self.now, metrics=metrics, books=self._book)
+            await self._serve(controller, desk, gateway, saved.instance, postman)
         finally:
             gpus.close()
             ledger.close()
+            metrics.close()
 
-    async def _serve(self, controller: Controller, ledger: SqliteLedger, gateway: Gateway, instance: str) -> None:
-        desk = FrontDesk(controller, ledger, self.now)
+    def _postman(self, controller: Controller, instance: str) -> Postman | None:
+        server = server_of(self.settings)
+        if server is None:
+            return None
+        assert self.settings.mail_from is not None, "the settings demand it with smtp_host"
+        return Postman(
+            server,
+            controller.emit,
+            sender=self.settings.mail_from,
+            operator=self.settings.mail_to,
+            instance=instance,
+        )
+
+    async def _serve(
+        self, controller: Controller, desk: FrontDesk, gateway: Gateway, instance: str, postman: Postman | None
+    ) -> None:
         hello = Hello(protocol=PROTOCOL_VERSION, version=version(), pid=os.getpid(), instance=instance)
         control = ControlServer(desk, hello)
         await control.start(self.places.socket_file)
+        point("boot.serving")
         stopping = StopSignals(desk, self.settings, self.now)
         stopping.install()
         log.info("serving on port %d with the %s engine", gateway.port, controller.engine.kind)
@@ -121,9 +156,14 @@ class _Host:
             await gateway.drain(float(self.settings.shutdown_grace_s))
         finally:
             await gateway.close()
+            if postman is not None:
+                await postman.close()  # first: what it reports last is still written
             await controller.close()
             await control.close()
         log.info("stopped")
+
+    def _book(self, name: str) -> PriceBook:
+        return load_price_book(name, self.places.prices_dir)
 
     def _facts(self, port: int) -> Surroundings:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host

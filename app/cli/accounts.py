@@ -1,9 +1,9 @@
-"""Keys, accounts, the bill and the ledger."""
+"""Keys and accounts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -12,31 +12,33 @@ import click
 from app.cli.endpoints import demand_consent
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
-from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
+from app.cli.output import Column, print_fields, print_json, print_table, say
 from app.cli.session import Session, talk
 from app.client import command_id
-from app.format import NOTHING, age, money, rate_per_hour, runway, seconds
+from app.format import age, money, runway, seconds
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
-from orchestrator.contract.command import CreateAccount, CreateKey, RevokeKey, TopUp
-from orchestrator.contract.query import AskBill, AskVerify, Bill, BillLine, Verification
+from orchestrator.contract.command import Command, CreateAccount, CreateKey, RevokeKey, SetMail, TopUp
 from orchestrator.contract.snapshot import KeyView
 
 SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
 SPAN_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
-def create_key(settings: Settings, *, name: str, account: str, ttl: str | None) -> None:
+def create_key(settings: Settings, *, name: str, endpoints: tuple[str, ...], ttl: str | None) -> None:
     """`gpudeck key create`: the secret alone on stdout."""
     ttl_s = parse_span("--ttl", ttl) if ttl is not None else None
+    account = settings.owner
 
     async def work(session: Session) -> None:
-        made = await session.send(CreateKey(id=command_id(), account=account, name=name, ttl_s=ttl_s))
+        command = CreateKey(id=command_id(), account=account, name=name, ttl_s=ttl_s, endpoints=endpoints)
+        made = await session.send(command)
         if made.secret is None:
             raise CliError(
                 f"the answer with the secret was lost: `gpudeck key rm {made.key_id}` revokes it, then make another"
             )
         if settings.json:
-            print_json({"key_id": made.key_id, "account": account, "name": name, "ttl_s": ttl_s, "secret": made.secret})
+            shown = {"key_id": made.key_id, "account": account, "name": name, "ttl_s": ttl_s, "endpoints": endpoints}
+            print_json({**shown, "secret": made.secret})
         else:
             say(f"key {made.key_id} for account {account}; this is the only time its secret is shown")
             click.echo(made.secret)
@@ -56,7 +58,8 @@ def show_keys(settings: Settings, *, everything: bool) -> None:
         say("no active keys: `gpudeck key create` makes one" if not everything else "no keys")
         return
     columns = (
-        Column("KEY"), Column("NAME"), Column("ACCOUNT"), Column("STATE", state=True), Column("CREATED", right=True),
+        Column("KEY"), Column("NAME"), Column("ACCOUNT"), Column("MAY CALL"), Column("STATE", state=True),
+        Column("CREATED", right=True),
         Column("EXPIRES", right=True), Column("LAST USED", right=True),
     )  # fmt: skip
     rows = [
@@ -64,6 +67,7 @@ def show_keys(settings: Settings, *, everything: bool) -> None:
             key.id,
             key.name,
             key.account,
+            " ".join(key.endpoints) or "all",
             key_state(key, now_ns),
             age(key.created_ns, now_ns),
             "never" if key.expires_ns is None else _until(key.expires_ns, now_ns),
@@ -89,6 +93,8 @@ def revoke_key(settings: Settings, key_id: str) -> None:
     """`gpudeck key rm`."""
 
     async def work(session: Session) -> None:
+        if session.account is not None and key_id not in {key.id for key in (await session.snapshot()).keys}:
+            raise CliError(f"account '{session.account}' has no key '{key_id}'", Exit.NOT_FOUND)
         demand_consent(settings, f"revoke {key_id}? Whoever uses it is locked out at once")
         accepted = await session.send(RevokeKey(id=command_id(), key_id=key_id))
         if settings.json:
@@ -107,8 +113,8 @@ def show_accounts(settings: Settings) -> None:
         return
     columns = (
         Column("ACCOUNT"), Column("STATE", state=True), Column("BALANCE", right=True), Column("$/H", right=True),
-        Column("TODAY", right=True), Column("MONTH", right=True), Column("RUNWAY", right=True),
-        Column("WORST CASE", right=True),
+        Column("TODAY", right=True), Column("MONTH", right=True), Column("AT BASELINE", right=True),
+        Column("NOW", right=True), Column("WORST CASE", right=True), Column("MAIL"),
     )  # fmt: skip
     rows = [
         (
@@ -118,19 +124,31 @@ def show_accounts(settings: Settings) -> None:
             money(a.per_hour_u),
             money(a.today_u),
             money(a.month_u),
+            runway(a.runway.baseline_h),
             runway(a.runway.current_h),
             runway(a.runway.worst_case_h),
+            (a.mail or "mail_to") + (f" (problem: {a.mail_problem})" if a.mail_problem else ""),
         )
         for a in state.accounts
     ]
     print_table(columns, rows)
 
 
-def create_account(settings: Settings, name: str) -> None:
+def create_account(settings: Settings, name: str, mail: str | None) -> None:
     """`gpudeck account create`."""
+    _send(settings, lambda: CreateAccount(id=command_id(), name=name, mail=mail))
+
+
+def set_mail(settings: Settings, name: str, address: str | None) -> None:
+    """`gpudeck account mail`; None is the operator's address."""
+    _send(settings, lambda: SetMail(id=command_id(), account=name, mail=address))
+
+
+def _send(settings: Settings, make: Callable[[], Command]) -> None:
+    """Send what `make` makes (inside the session, so that what is wrong with it is said as usual)."""
 
     async def work(session: Session) -> None:
-        accepted = await session.send(CreateAccount(id=command_id(), name=name))
+        accepted = await session.send(make())
         if settings.json:
             print_json(accepted)
         else:
@@ -145,7 +163,7 @@ def top_up(settings: Settings, *, name: str, dollars: str, memo: str) -> None:
 
     async def work(session: Session) -> None:
         accepted = await session.send(TopUp(id=command_id(), account=name, amount_u=amount_u, memo=memo))
-        state = await session.snapshot()
+        state = await session.everything()
         found = [account for account in state.accounts if account.name == name]
         if settings.json:
             print_json({"account": name, "amount_u": amount_u, "balance_u": found[0].balance_u if found else None})
@@ -174,90 +192,3 @@ def parse_span(option: str, text: str) -> int:
     if match is None:
         raise CliError(f"{option}: '{text}' is no span; write it as 90s, 15m, 12h or 30d", Exit.USAGE)
     return int(match[1]) * SPAN_UNITS_S[match[2]]
-
-
-def show_bill(settings: Settings, *, account: str, month: str | None, lines: bool) -> None:
-    """`gpudeck bill`."""
-
-    async def work(session: Session) -> Bill:
-        return await session.ask(AskBill(account=account, month=month), Bill)
-
-    found = talk(work)
-    if settings.json:
-        print_json(found)
-        return
-    if found.lines:
-        print_table(*(_every_line(found.lines) if lines else _sums(found.lines)))
-        print_blank()
-    totals = [("total", money(found.total_u)), ("topped up", money(found.topped_up_u))]
-    if found.absorbed_u:
-        totals.insert(1, ("not charged", money(found.absorbed_u)))
-    print_fields([*totals, ("balance", money(found.balance_u))])
-
-
-def _sums(lines: Iterable[BillLine]) -> tuple[Sequence[Column], list[Sequence[str]]]:
-    """One row per endpoint, GPU type, tier and rate; time that was not charged stands apart."""
-    sums: dict[tuple[str, str, str, int, bool], list[BillLine]] = {}
-    for line in lines:
-        terms = (line.endpoint, line.gpu_type, line.tier.value, line.rate_uh, line.absorbed)
-        sums.setdefault(terms, []).append(line)
-    columns = (
-        Column("ENDPOINT"), Column("GPU"), Column("TIER"), Column("RATE", right=True), Column("INTERVALS", right=True),
-        Column("TIME", right=True), Column("AMOUNT", right=True),
-    )  # fmt: skip
-    rows: list[Sequence[str]] = [
-        (
-            endpoint,
-            gpu,
-            f"{tier} (not charged)" if absorbed else tier,
-            rate_per_hour(rate_uh),
-            f"{len(group):,}",
-            seconds(int(sum(line.seconds for line in group))),
-            money(sum(line.amount_u for line in group)),
-        )
-        for (endpoint, gpu, tier, rate_uh, absorbed), group in sums.items()
-    ]
-    return columns, rows
-
-
-def _every_line(lines: Iterable[BillLine]) -> tuple[Sequence[Column], list[Sequence[str]]]:
-    columns = (
-        Column("ENDPOINT"), Column("WORKER"), Column("GPU"), Column("TIER"), Column("RATE", right=True),
-        Column("TIME", right=True), Column("AMOUNT", right=True), Column("END"),
-    )  # fmt: skip
-    rows: list[Sequence[str]] = [
-        (
-            line.endpoint,
-            line.label,
-            line.gpu_type,
-            f"{line.tier.value} (not charged)" if line.absorbed else line.tier.value,
-            rate_per_hour(line.rate_uh),
-            seconds(int(line.seconds)),
-            money(line.amount_u),
-            "running" if line.end_ns is None else line.end_source or NOTHING,
-        )
-        for line in lines
-    ]
-    return columns, rows
-
-
-def verify_ledger(settings: Settings) -> None:
-    """`gpudeck ledger verify`. Raises CliError when an amount is off."""
-
-    async def work(session: Session) -> Verification:
-        return await session.ask(AskVerify(), Verification)
-
-    found = talk(work)
-    if settings.json:
-        print_json(found)
-    else:
-        print_fields(
-            {
-                "ledger": "every amount is right" if found.ok else "WRONG",
-                "intervals": f"{found.intervals:,}",
-                "entries": f"{found.entries:,}",
-                "drift": f"{found.drift_u} micro-dollars",
-            }
-        )
-    if not found.ok:
-        raise CliError("the ledger does not add up", Exit.FAILURE, "\n".join(f"  {x}" for x in found.problems))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -27,11 +28,12 @@ from orchestrator.contract.command import (
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount, Visibility
 from orchestrator.contract.presets import PRESETS
 from orchestrator.contract.query import AskQuote, Quote
+from orchestrator.contract.secrets import masked
 from orchestrator.contract.snapshot import EndpointState, EndpointView
 
 SETUP: Final = re.compile(r"(\d{1,4})-(\d{1,4})")
 PLAIN_FIELDS: Final = (
-    "slug", "model", "gpu_type", "account", "concurrency", "idle_timeout_s", "execution_timeout_s", "queue_timeout_s",
+    "slug", "model", "gpu_type", "concurrency", "idle_timeout_s", "execution_timeout_s", "queue_timeout_s",
     "queue_limit",
 )  # fmt: skip
 
@@ -41,7 +43,7 @@ def create_endpoint(settings: Settings, given: Mapping[str, Any], *, dry_run: bo
 
     async def work(session: Session) -> None:
         # The session comes first: without an orchestrator there is nothing to validate prices against.
-        spec = EndpointSpec.model_validate(spec_fields(given, complete=True))
+        spec = EndpointSpec.model_validate({**spec_fields(given, complete=True), "account": settings.owner})
         offer = await session.ask(AskQuote(spec=spec), Quote)
         if dry_run:
             _print_quote(settings, spec, offer)
@@ -66,6 +68,7 @@ def update_endpoint(settings: Settings, slug: str, given: Mapping[str, Any]) -> 
 
     async def work(session: Session) -> None:
         view, _ = await session.endpoint(slug)
+        await session.demand_own(slug)
         changes = EndpointChanges.model_validate(changed)
         changes.apply(view.spec)  # raises the field and the limit before anything is sent
         accepted = await session.send(UpdateEndpoint(id=command_id(), slug=slug, changes=changes))
@@ -78,6 +81,7 @@ def enable_endpoint(settings: Settings, slug: str, *, wait: bool, wait_s: float)
     """`gpudeck endpoint enable`."""
 
     async def work(session: Session) -> None:
+        await session.demand_own(slug)
         accepted = await session.send(EnableEndpoint(id=command_id(), slug=slug))
         await _finish(settings, session, slug, accepted, wait, wait_s)
 
@@ -88,6 +92,7 @@ def disable_endpoint(settings: Settings, slug: str) -> None:
     """`gpudeck endpoint disable`."""
 
     async def work(session: Session) -> None:
+        await session.demand_own(slug)
         accepted = await session.send(DisableEndpoint(id=command_id(), slug=slug))
         await _finish(settings, session, slug, accepted, False, 0)
 
@@ -99,6 +104,7 @@ def delete_endpoint(settings: Settings, slug: str) -> None:
 
     async def work(session: Session) -> None:
         await session.endpoint(slug)
+        await session.demand_own(slug)
         demand_consent(settings, f"drain and remove {slug}?")
         accepted = await session.send(DeleteEndpoint(id=command_id(), slug=slug))
         if settings.json:
@@ -180,19 +186,21 @@ def parse_policy(text: str) -> QueueDelay | RequestCount:
 
 
 def parse_env(pairs: tuple[str, ...]) -> dict[str, str]:
-    """K=V pairs. Raises CliError for one without an equals sign."""
+    """K=V pairs; the value of a bare K comes from this process's environment. Raises CliError when it is not there."""
     env = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise CliError(f"--env: '{pair}' is not K=V", Exit.USAGE)
+            if name not in os.environ:
+                raise CliError(f"--env: '{pair}' is not K=V, and there is no variable of that name", Exit.USAGE)
+            value = os.environ[name]
         env[name] = value
     return env
 
 
 def _print_quote(settings: Settings, spec: EndpointSpec, offer: Quote) -> None:
     if settings.json:
-        print_json({"spec": spec, "quote": offer})
+        print_json({"spec": spec.model_copy(update={"env": masked(spec.env)}), "quote": offer})
     else:
         print_fields(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -10,6 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import click
 
 Format = Literal["table", "json"]
+ACCOUNT_VARIABLE = "GPUDECK_ACCOUNT"
+DEFAULT_ACCOUNT = "local"
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
@@ -19,6 +22,18 @@ class Settings:
 
     output: Format = "table"
     yes: bool = False
+    given: str | None = None
+    """--account."""
+
+    @property
+    def account(self) -> str | None:
+        """Whose things are shown and changed; None, without --account and GPUDECK_ACCOUNT, means everybody's."""
+        return self.given or os.environ.get(ACCOUNT_VARIABLE) or None
+
+    @property
+    def owner(self) -> str:
+        """Whom something new belongs to."""
+        return self.account or DEFAULT_ACCOUNT
 
     @property
     def json(self) -> bool:
@@ -35,6 +50,11 @@ def _set_output(context: click.Context, _: click.Parameter, value: Format | None
         context.ensure_object(Settings).output = value
 
 
+def _set_account(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Settings).given = value
+
+
 def _set_yes(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         context.ensure_object(Settings).yes = True
@@ -46,11 +66,15 @@ def _set_color(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def common(command: Callback) -> Callback:
-    """Add `-o/--output`, `--no-color` and `--yes`. They may stand before or after the command's name."""
+    """Add `-o/--output`, `--account`, `--no-color` and `--yes`. They may stand before or after the command's name."""
     options = (
         click.option(
             "-o", "--output", type=click.Choice(["table", "json"]), callback=_set_output, expose_value=False,
             help="Format of the data on stdout.",
+        ),
+        click.option(
+            "--account", metavar="NAME", callback=_set_account, expose_value=False,
+            help="Act for this account; else GPUDECK_ACCOUNT, else local (and look at all).",
         ),
         click.option("--no-color", is_flag=True, callback=_set_color, expose_value=False, help="No colours."),
         click.option("-y", "--yes", is_flag=True, callback=_set_yes, expose_value=False, help="Do not ask."),

@@ -26,6 +26,11 @@ def show_doctor(settings: Settings) -> None:
     _report(settings, "doctor")
 
 
+def show_mail_test(settings: Settings, address: str | None) -> None:
+    """Raises CliError when the mail was not taken."""
+    _report(settings, "mail-test", *([address] if address is not None else []))
+
+
 def show_config(settings: Settings) -> None:
     """Raises CliError 78 when the settings file is wrong."""
     _report(settings, "config")
@@ -63,11 +68,11 @@ def show_version(settings: Settings) -> None:
     print_fields({"gpudeck": program_version(), "python": platform.python_version(), "orchestrator": there})
 
 
-def _report(settings: Settings, name: str) -> None:
+def _report(settings: Settings, name: str, *arguments: str) -> None:
     here()  # an unusable GPUDECK_HOME is reported in our words, not in those of a traceback
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", name, "-o", "json"],
+            [sys.executable, "-m", "orchestrator", name, "-o", "json", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=REPORT_S,
@@ -88,7 +93,34 @@ def _report(settings: Settings, name: str) -> None:
         print_document(document)
     if done.returncode:
         code = Exit.CONFIGURATION if done.returncode == Exit.CONFIGURATION else Exit.FAILURE
-        raise CliError("a check failed" if name == "doctor" else "the settings are not usable", code)
+        failures = {"doctor": "a check failed", "mail-test": "the mail was not sent"}
+        raise CliError(failures.get(name, "the settings are not usable"), code)
+
+
+def run_program(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
+    """Run the orchestrator's program with a verb that needs no running orchestrator; the JSON it prints.
+
+    Raises CliError with the last sentence and the status of one that failed."""
+    here()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CliError(f"`orchestrator {arguments[0]}` took longer than {timeout_s:g} s", Exit.TIMEOUT) from error
+    said = [plain(line) for line in done.stderr.decode(errors="replace").splitlines()]
+    if done.returncode:
+        known = {code.value for code in Exit}
+        code = Exit(done.returncode) if done.returncode in known else Exit.FAILURE
+        last = said[-1] if said else f"it ended with status {done.returncode} and said nothing"
+        raise CliError(last.removeprefix("gpudeck: "), code)
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict), "these verbs print an object"
+    return document
 
 
 def print_document(document: Any) -> None:

@@ -10,10 +10,12 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from app.cli.exits import CliError, Exit, not_running
+from app.cli.options import settings
 from app.cli.problems import sentences
 from app.client import NotRunning, SocketClient
 from app.spawn import SpawnError
 from orchestrator.contract.command import Accepted, Command, RefusalCode, Refused
+from orchestrator.contract.endpoint import Visibility
 from orchestrator.contract.frames import SnapshotAnswer
 from orchestrator.contract.places import Places
 from orchestrator.contract.places import places as places_of
@@ -40,16 +42,31 @@ REFUSALS: Final = {
 class Session:
     """What commands do with the orchestrator. Every method raises CliError, or ConnectionError when it is gone."""
 
-    def __init__(self, client: SocketClient) -> None:
+    def __init__(self, client: SocketClient, account: str | None = None) -> None:
         self.client = client
+        self.account = account
+        """Whose endpoints and keys are seen; None for everybody's."""
 
     async def snapshot(self) -> Snapshot:
+        """The state as the account sees it."""
+        state = await self.everything()
+        return state if self.account is None else seen_by(state, self.account)
+
+    async def everything(self) -> Snapshot:
+        """The state of all accounts."""
         return (await self.ask(AskSnapshot(), SnapshotAnswer)).snapshot
 
     async def endpoint(self, slug: str) -> tuple[EndpointView, Snapshot]:
         """The endpoint and the state it was found in."""
         state = await self.snapshot()
         return find_endpoint(state, slug), state
+
+    async def demand_own(self, slug: str) -> None:
+        """Raises CliError for an endpoint that the account may call but not change, or not even see."""
+        if self.account is not None:
+            view, _ = await self.endpoint(slug)
+            if view.spec.account != self.account:
+                raise CliError(f"endpoint '{slug}' belongs to account '{view.spec.account}'", Exit.REFUSED)
 
     async def send(self, command: Command) -> Accepted:
         outcome = await self.client.send(command)
@@ -66,6 +83,24 @@ class Session:
         if not isinstance(answer, kind):
             raise CliError(f"the orchestrator answered '{query.kind}' with '{answer.kind}'")
         return answer
+
+
+def seen_by(state: Snapshot, account: str) -> Snapshot:
+    """The part of `state` that concerns `account`: its own and everybody's public endpoints, its keys, its credit.
+    Raises CliError for an account that there is not."""
+    if account not in {a.name for a in state.accounts}:
+        there = ", ".join(a.name for a in state.accounts)
+        raise CliError(f"there is no account '{account}' (accounts: {there})", Exit.NOT_FOUND)
+    endpoints = tuple(e for e in state.endpoints if e.spec.account == account or e.spec.visibility is Visibility.PUBLIC)
+    slugs = {e.spec.slug for e in endpoints}
+    return state.model_copy(
+        update={
+            "endpoints": endpoints,
+            "accounts": tuple(a for a in state.accounts if a.name == account),
+            "keys": tuple(k for k in state.keys if k.account == account),
+            "events": tuple(e for e in state.events if e.endpoint in slugs),
+        }
+    )
 
 
 def find_endpoint(state: Snapshot, slug: str) -> EndpointView:
@@ -97,7 +132,7 @@ async def connected() -> AsyncIterator[Session]:
     client = SocketClient(here().socket_file)
     try:
         await client.hello()
-        yield Session(client)
+        yield Session(client, settings().account)
     except NotRunning as error:
         raise not_running() from error
     finally:

@@ -28,6 +28,7 @@ from orchestrator.contract.limits import (
     slug_problem,
 )
 from orchestrator.contract.presets import PRESETS, Preset
+from orchestrator.contract.secrets import MASK, still_masked
 from orchestrator.contract.snapshot import ModelView, Snapshot
 
 ROLLING_FIELDS: Final = ("model", "gpu_type", "env", "concurrency")
@@ -137,7 +138,7 @@ def read(texts: Texts, snapshot: Snapshot, original: EndpointSpec | None = None)
     take("startup_deadline_s", lambda: whole(texts.startup_deadline_s, STARTUP_DEADLINE_S, "seconds"))
     take("queue_limit", lambda: whole(texts.queue_limit, QUEUE_LIMIT, "requests"))
     take("concurrency", lambda: _concurrency(texts.concurrency, original))
-    take("env", lambda: environment(texts.env))
+    take("env", lambda: _environment(texts.env, original))
     if values.get("baseline", 0) > values.get("maximum", WORKERS[1]):
         problems["maximum"] = f"counts all workers, so it is at least the baseline, {values['baseline']}"
     if problems:
@@ -257,6 +258,15 @@ def environment(text: str) -> dict[str, str]:
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise Invalid(clip(plain(reason), 120)) from error
+
+
+def _environment(text: str, original: EndpointSpec | None) -> dict[str, str]:
+    found = environment(text)
+    known = still_masked(original.env) if original is not None else []
+    lost = [name for name in still_masked(found) if name not in known]
+    if lost:
+        raise Invalid(f"{_shown(lost[0])} is only a mask, {MASK}: type the secret itself")
+    return found
 
 
 def suggest_slug(model: str, taken: Collection[str]) -> str:

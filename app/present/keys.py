@@ -15,9 +15,10 @@ NO_KEYS: Final = "No keys yet. Press n to create one: endpoints answer nobody wi
 _COLUMNS: Final = (
     Column("name", "NAME", 12, grow=True, grow_max=28),
     Column("state", "STATE", 9),
-    Column("id", "KEY", 9, rank=3),
+    Column("id", "KEY", 9, rank=2),
     Column("account", "ACCOUNT", 8, rank=4, grow=True, grow_max=14),
-    Column("created", "CREATED", 13, rank=2, right=True),
+    Column("scope", "MAY CALL", 9, rank=5, grow=True, grow_max=24),
+    Column("created", "CREATED", 13, rank=3, right=True),
     Column("expires", "EXPIRES", 12, right=True),
     Column("used", "LAST USED", 13, right=True),
 )
@@ -64,6 +65,7 @@ def _cells(key: KeyView, now_ns: int) -> dict[str, Line]:
         "state": line(mark),
         "id": line(Span(plain(key.id), Tone.MUTED)),
         "account": line(Span(plain(key.account), Tone.MUTED)),
+        "scope": line(Span(plain(" ".join(key.endpoints)) or "all", Tone.PLAIN if key.endpoints else Tone.MUTED)),
         "created": line(Span(ago(key.created_ns, now_ns), tone)),
         "expires": line(Span(_expiry(key, now_ns), tone)),
         "used": line(Span("never" if key.last_used_ns is None else ago(key.last_used_ns, now_ns), tone)),

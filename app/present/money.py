@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.format import fit, money, rate_per_hour, rate_per_second, runway
+from app.format import fit, money, plain, rate_per_hour, rate_per_second, runway
 from app.present.chart import area, meter
 from app.present.lanes import Density
 from app.present.text import ERROR, WARNING, Line, Span, Tone, line, spread
@@ -22,8 +22,16 @@ def balance_tone(account: AccountView) -> Tone:
     return WARNING if account.warned else Tone.ACCENT
 
 
-def rows(account: AccountView, series_u: tuple[int, ...], room: int, height: int, density: Density) -> list[Line]:
-    """Balance, burn and three runways in lines of at most `room` cells."""
+def rows(
+    account: AccountView,
+    series_u: tuple[int, ...],
+    room: int,
+    height: int,
+    density: Density,
+    others: tuple[AccountView, ...] = (),
+) -> list[Line]:
+    """Balance, burn and three runways in lines of at most `room` cells; the balances of `others` in place of the
+    chart, as far as `height` lines go."""
     compact = density is Density.COMPACT
     tone = balance_tone(account)
     balance = Span(money(account.balance_u), Tone.STRONG if tone is Tone.ACCENT else tone)
@@ -45,9 +53,12 @@ def rows(account: AccountView, series_u: tuple[int, ...], room: int, height: int
                 room,
             ),
             *_runways(account, room, name_room=11),
+            *_others(others, room, height - 4),
         ]
     lines = [spread(line(Span("balance", Tone.MUTED)), line(balance), room)]
-    tall = min(max(height - 8, 0), 4)
+    if others:
+        lines.extend(_others(others, room, max(height - 8, 1)))
+    tall = 0 if others else min(max(height - 8, 0), 4)
     if tall and len(series_u) > 1:
         low, top = min(series_u), max(series_u)
         drawn = Tone.FAINT if tone is Tone.ACCENT else tone
@@ -60,6 +71,26 @@ def rows(account: AccountView, series_u: tuple[int, ...], room: int, height: int
     lines.extend(_runways(account, room, name_room=11))
     lines.append(_limits(account))
     return lines
+
+
+def _others(others: tuple[AccountView, ...], room: int, tall: int) -> list[Line]:
+    """The balances of the other accounts, the most urgent first; the last of `tall` lines may stand for several."""
+    if tall <= 0:
+        return []
+    ordered = sorted(others, key=lambda a: (balance_tone(a) is Tone.ACCENT, balance_tone(a) is WARNING))
+    shown = ordered if len(ordered) <= tall else ordered[: tall - 1]
+    lines = [_other(account, room) for account in shown]
+    left = len(ordered) - len(shown)
+    if left:
+        lines.append(line(Span(f"+{left} more: `gpudeck account ls`", Tone.FAINT)))
+    return lines
+
+
+def _other(account: AccountView, room: int) -> Line:
+    tone = balance_tone(account)
+    burn = f"{rate_per_hour(account.per_hour_u)}  " if account.per_hour_u else ""
+    figure = line(Span(burn, Tone.MUTED), Span(money(account.balance_u), Tone.PLAIN if tone is Tone.ACCENT else tone))
+    return spread(line(Span(fit(plain(account.name), max(room - 26, 6)).rstrip(), Tone.MUTED)), figure, room)
 
 
 def _runways(account: AccountView, room: int, name_room: int) -> list[Line]:

@@ -16,15 +16,15 @@ from orchestrator.contract.snapshot import CapacityView, Snapshot
 
 TOP_UP_KEY: Final = "^t"
 _MODEL_COLUMNS: Final = (
-    Column("title", "MODEL", 16, grow=True, grow_max=22),
-    Column("kind", "KIND", 7, rank=2),
-    Column("engines", "ENGINES", 16),
-    Column("summary", "WHAT IT DOES", 24, rank=3, grow=True),
+    Column("name", "MODEL", 10, grow=True, grow_max=16),
+    Column("kind", "KIND", 7),
+    Column("engines", "ENGINES", 14),
+    Column("title", "WHAT IT IS", 14, rank=1, grow=True),
 )
 _GPU_COLUMNS: Final = (
     Column("type", "GPU", 5, grow=True, grow_max=12),
     Column("base", "ALWAYS ON", 11, right=True),
-    Column("auto", "EXTRA", 15, right=True),
+    Column("auto", "EXTRA", 15, rank=1, right=True),
     Column("free", "FREE", 11, right=True),
     Column("mark", "", 9),
 )
@@ -40,7 +40,7 @@ class Offer:
 
 
 def model_rows(snapshot: Snapshot, room: int) -> list[Line]:
-    """One row a model of the catalogue: title, kind, the engines that run it, what it does."""
+    """One row a model of the catalogue: its name, kind, the engines that run it, its title."""
     chosen = table.choose(_MODEL_COLUMNS, room, 2)
     rows = []
     for model in snapshot.models:
@@ -49,10 +49,12 @@ def model_rows(snapshot: Snapshot, room: int) -> list[Line]:
         rows.append(
             table.row(
                 {
-                    "title": line(Span(plain(model.title), Tone.PLAIN if able else Tone.MUTED)),
+                    "name": line(Span(plain(model.name), Tone.PLAIN if able else Tone.MUTED)),
                     "kind": line(Span(model.kind, Tone.MUTED)),
-                    "engines": line(Span(engines, Tone.MUTED) if able else Span(f"✖ needs {engines}", ERROR)),
-                    "summary": line(Span(plain(model.summary), Tone.FAINT)),
+                    "engines": line(
+                        Span(engines, Tone.MUTED) if able else Span(f"✖ needs {engines or 'another'}", ERROR)
+                    ),
+                    "title": line(Span(plain(model.title), Tone.MUTED)),
                 },
                 chosen,
                 2,
@@ -132,7 +134,13 @@ def panel(spec: EndpointSpec, quote: Quote, snapshot: Snapshot, room: int) -> li
         _pair(f"always on, {spec.baseline} × {spec.gpu_type}", rate_per_hour(quote.baseline_per_hour_u), room),
     ]
     if extra:
-        lines.append(_pair(f"each of {extra} extra", rate_per_hour(quote.autoscale_per_hour_each_u), room))
+        lines.append(
+            _pair(
+                "1 extra worker" if extra == 1 else f"each of {extra} extra",
+                rate_per_hour(quote.autoscale_per_hour_each_u),
+                room,
+            )
+        )
         lines.append(_pair("", f"= {rate_per_second(quote.autoscale_per_hour_each_u)}", room, Tone.MUTED))
     else:
         lines.append(_pair("extra workers", "none", room, Tone.MUTED))

@@ -53,11 +53,9 @@ class DashboardScreen(EndpointActions):
         yield FilterBar()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one(EndpointTable).focus()
 
     def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
         density = density_of(event.size.width, event.size.height)
         for each in Density:
             self.set_class(each is density, f"-{each.value}")
@@ -89,7 +87,7 @@ class DashboardScreen(EndpointActions):
         strip.view, strip.note = GpusOf(snapshot.gpus, snapshot.endpoints), gpus.title(snapshot)
         account = snapshot.accounts[0] if snapshot.accounts else None
         money = self.query_one(MoneyPanel)
-        money.view = MoneyOf(account, snapshot.balance_series_u) if account else None
+        money.view = MoneyOf(account, snapshot.balance_series_u, snapshot.accounts[1:]) if account else None
         money.note = account.name if account and len(snapshot.accounts) > 1 else ""
         log = self.query_one(EventLog)
         log.view = event_rows.matching(snapshot.events, self._needle)

@@ -94,11 +94,9 @@ class EndpointScreen(EndpointActions):
                 yield from (panel for name, panel in made.items() if name not in _LEFT)
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one("#workers").focus(scroll_visible=False)
 
     def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
         density = density_of(event.size.width, event.size.height)
         self.set_class(density is Density.COMPACT, "-compact")
         for panel in self.query(Panel):

@@ -63,7 +63,6 @@ class LogsScreen(LiveScreen):
         yield FilterBar()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one(LogPanel).focus()
         self.set_interval(POLL_S, self.ask)
         self.ask()

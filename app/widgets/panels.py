@@ -69,10 +69,11 @@ class TrafficPanel(Panel):
 
 @dataclass(frozen=True, slots=True)
 class MoneyOf:
-    """An account and its balance over time."""
+    """An account and its balance over time, and the other accounts."""
 
     account: AccountView
     series_u: tuple[int, ...]
+    others: tuple[AccountView, ...] = ()
 
 
 class MoneyPanel(Panel):
@@ -85,7 +86,8 @@ class MoneyPanel(Panel):
     def paint(self, width: int, height: int) -> list[Line]:
         if not isinstance(self.view, MoneyOf):
             return []
-        return money.rows(self.view.account, self.view.series_u, width, height, self.density)
+        view = self.view
+        return money.rows(view.account, view.series_u, width, height, self.density, view.others)
 
 
 class EventLog(Panel):

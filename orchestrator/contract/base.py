@@ -17,10 +17,11 @@ DOLLAR_U: Final = 1_000_000
 class Frozen(BaseModel):
     """An immutable value. Equal fields make equal values, so an unchanged panel does not repaint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+    # hide_input_in_errors: the text of a validation error ends up in logs, and the input may hold secrets.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False, hide_input_in_errors=True)
 
 
 class Received(Frozen):
     """A value read by a newer peer's older sibling: unknown fields are ignored, never fatal (snapshots only)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)

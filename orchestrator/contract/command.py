@@ -13,7 +13,7 @@ from pydantic import Field
 
 from orchestrator.contract.base import Frozen
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec
-from orchestrator.contract.limits import CommandId, Name, Slug
+from orchestrator.contract.limits import KEY_ENDPOINTS_MAX, CommandId, MailAddress, Name, Slug
 
 
 class CreateEndpoint(Frozen):
@@ -57,6 +57,17 @@ class CreateAccount(Frozen):
     kind: Literal["create_account"] = "create_account"
     id: CommandId
     name: Name
+    mail: MailAddress | None = None
+    """Where its warnings go; None means the operator's address (`mail_to` of the settings)."""
+
+
+class SetMail(Frozen):
+    """Where the warnings of an account go from now on; None means the operator's address."""
+
+    kind: Literal["set_mail"] = "set_mail"
+    id: CommandId
+    account: str
+    mail: MailAddress | None
 
 
 class TopUp(Frozen):
@@ -77,6 +88,8 @@ class CreateKey(Frozen):
     account: str = "local"
     name: Name
     ttl_s: int | None = Field(default=None, ge=1, le=10 * 365 * 86_400)
+    endpoints: tuple[Slug, ...] = Field(default=(), max_length=KEY_ENDPOINTS_MAX)
+    """The only endpoints it may call; empty means all that its account may."""
 
 
 class RevokeKey(Frozen):
@@ -101,6 +114,7 @@ Command = Annotated[
     | DisableEndpoint
     | DeleteEndpoint
     | CreateAccount
+    | SetMail
     | TopUp
     | CreateKey
     | RevokeKey

@@ -62,7 +62,8 @@ class EndpointSpec(Frozen):
     startup_deadline_s: int = Field(default=900, ge=STARTUP_DEADLINE_S[0], le=STARTUP_DEADLINE_S[1])
     queue_limit: int = Field(default=1_000, ge=QUEUE_LIMIT[0], le=QUEUE_LIMIT[1])
     visibility: Visibility = Visibility.PRIVATE
-    env: Environment = Field(default_factory=dict)
+    env: Environment = Field(default_factory=dict, repr=False)
+    """May hold secrets (`contract.secrets`): snapshots show those masked, and no repr shows any."""
 
     @model_validator(mode="after")
     def _baseline_within_maximum(self) -> Self:
@@ -94,7 +95,8 @@ class EndpointChanges(Frozen):
     startup_deadline_s: int | None = None
     queue_limit: int | None = None
     visibility: Visibility | None = None
-    env: Environment | None = None
+    env: Environment | None = Field(default=None, repr=False)
+    """The whole environment; a secret that is given as `contract.secrets.MASK` keeps the value it has."""
 
     def apply(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with these changes, validated as a whole. Raises pydantic.ValidationError, naming the field."""

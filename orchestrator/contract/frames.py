@@ -10,8 +10,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
+from orchestrator.contract.accounting import BackupMade, Comparison, JournalPage, Statement
 from orchestrator.contract.base import Frozen, Received
 from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.history import History
 from orchestrator.contract.query import Bill, Logs, Query, Quote, Unanswered, Verification
 from orchestrator.contract.snapshot import Snapshot
 
@@ -66,7 +68,20 @@ class SnapshotAnswer(Received):
     snapshot: Snapshot
 
 
-Answer = Annotated[SnapshotAnswer | Quote | Logs | Bill | Verification | Unanswered, Field(discriminator="kind")]
+Answer = Annotated[
+    SnapshotAnswer
+    | Quote
+    | Logs
+    | Bill
+    | Verification
+    | Statement
+    | Comparison
+    | JournalPage
+    | History
+    | BackupMade
+    | Unanswered,
+    Field(discriminator="kind"),
+]
 
 
 class Answered(Received):

@@ -30,6 +30,10 @@ QUEUE_LIMIT: Final = (0, 100_000)
 CONCURRENCY: Final = (1, 1_024)
 ENV_VARIABLES_MAX: Final = 64
 ENV_VALUE_MAX: Final = 4_096
+KEY_ENDPOINTS_MAX: Final = 64
+MAIL_ADDRESS_MAX: Final = 254
+MAIL_PATTERN: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}")
+"""Plain addresses of RFC 5321: no quoting, no comments, ASCII only, so that nothing in one can end a header line."""
 
 
 def slug_problem(slug: str) -> str | None:
@@ -54,6 +58,12 @@ def _name(value: str) -> str:
     return value
 
 
+def _mail(value: str) -> str:
+    if len(value) > MAIL_ADDRESS_MAX or not MAIL_PATTERN.fullmatch(value):
+        raise ValueError(f"use a plain address such as ada@example.org, of at most {MAIL_ADDRESS_MAX} characters")
+    return value
+
+
 def _env(value: dict[str, str]) -> dict[str, str]:
     if len(value) > ENV_VARIABLES_MAX:
         raise ValueError(f"at most {ENV_VARIABLES_MAX} variables, not {len(value)}")
@@ -67,5 +77,6 @@ def _env(value: dict[str, str]) -> dict[str, str]:
 
 Slug = Annotated[str, AfterValidator(_slug)]
 Name = Annotated[str, AfterValidator(_name)]
+MailAddress = Annotated[str, AfterValidator(_mail)]
 Environment = Annotated[dict[str, str], AfterValidator(_env)]
 CommandId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]

@@ -43,8 +43,18 @@ class Places(NamedTuple):
         return self.data / "ledger.db"
 
     @property
+    def metrics_file(self) -> Path:
+        """History of traffic: no money in it."""
+        return self.data / "metrics.db"
+
+    @property
     def lock_file(self) -> Path:
         return self.data / "orchestrator.lock"
+
+    @property
+    def clock_file(self) -> Path:
+        """How the clock of the running process was set, for the next one."""
+        return self.data / "clock.json"
 
     @property
     def workers_dir(self) -> Path:

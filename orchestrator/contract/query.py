@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from orchestrator.contract.base import Frozen, Received
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.limits import Slug
 from orchestrator.contract.snapshot import Tier
+
+MONTH: Final = r"^\d{4}-(0[1-9]|1[0-2])$"
 
 
 class AskSnapshot(Frozen):
@@ -37,16 +39,84 @@ class AskBill(Frozen):
 
     kind: Literal["bill"] = "bill"
     account: str = "local"
-    month: str | None = Field(default=None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$")
+    month: str | None = Field(default=None, pattern=MONTH)
 
 
 class AskVerify(Frozen):
-    """Recompute every amount of the ledger from its intervals."""
+    """Recompute every amount of the ledger from its intervals, and every rate from the price book it names."""
 
     kind: Literal["verify"] = "verify"
 
 
-Query = Annotated[AskSnapshot | AskQuote | AskLogs | AskBill | AskVerify, Field(discriminator="kind")]
+class AskStatement(Frozen):
+    """The statement of an account: sums, and `limit` of its lines after the first `after`, each with its evidence."""
+
+    kind: Literal["statement"] = "statement"
+    account: str = "local"
+    month: str | None = Field(default=None, pattern=MONTH)
+    after: int = Field(default=0, ge=0)
+    limit: int = Field(default=2_000, ge=1, le=5_000)
+    as_of_ns: int | None = Field(default=None, ge=0)
+    """`taken_at_ns` of the first page, so that what runs is charged up to the same instant on all of them."""
+
+
+class AskComparison(Frozen):
+    """The same intervals priced under another book, side by side with what was charged."""
+
+    kind: Literal["comparison"] = "comparison"
+    account: str = "local"
+    month: str | None = Field(default=None, pattern=MONTH)
+    book: str = Field(min_length=1, max_length=64)
+
+
+class AskJournal(Frozen):
+    """Rows of the journal, oldest first or `newest` first, in pages: `cursor` is the `next` of the page before.
+
+    `since_ns` and `until_ns` bound when a row was written (until is exclusive). `worker` is an id or, with an endpoint,
+    a label such as w3.
+    """
+
+    kind: Literal["journal"] = "journal"
+    account: str | None = None
+    endpoint: Slug | None = None
+    worker: str | None = Field(default=None, max_length=200)
+    entry: Literal["topup", "posting", "absorbed"] | None = None
+    since_ns: int | None = None
+    until_ns: int | None = None
+    newest: bool = False
+    cursor: int | None = Field(default=None, ge=0)
+    limit: int = Field(default=1_000, ge=1, le=5_000)
+
+
+class AskHistory(Frozen):
+    """Traffic of an endpoint in steps of at least `step_s` seconds; the answer says which step it has."""
+
+    kind: Literal["history"] = "history"
+    slug: Slug
+    since_ns: int = Field(ge=0)
+    until_ns: int = Field(ge=0)
+    step_s: int = Field(default=60, ge=60, le=366 * 86_400)
+
+
+class AskBackup(Frozen):
+    """Copy the ledger now. Nothing that the orchestrator decides by changes, so this is a question."""
+
+    kind: Literal["backup"] = "backup"
+
+
+Query = Annotated[
+    AskSnapshot
+    | AskQuote
+    | AskLogs
+    | AskBill
+    | AskVerify
+    | AskStatement
+    | AskComparison
+    | AskJournal
+    | AskHistory
+    | AskBackup,
+    Field(discriminator="kind"),
+]
 
 
 class Quote(Received):
@@ -109,13 +179,34 @@ class Bill(Received):
     balance_u: int
 
 
+class AccountTotals(Received):
+    """What the entries of one account add up to, in micro-dollars: topped_up_u - billed_u = balance_u."""
+
+    account: str
+    topped_up_u: int
+    billed_u: int
+    absorbed_u: int
+    balance_u: int
+
+
 class Verification(Received):
+    """`ok` is False for any problem. `drift_u` adds up by how much postings differ from what is due."""
+
     kind: Literal["verification"] = "verification"
     ok: bool
     intervals: int
     entries: int
     drift_u: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What could not be compared, such as rates of a price book that is not installed. No problem of the ledger."""
+    rates: int = 0
+    """Intervals whose rate was compared with its price book."""
+    totals: tuple[AccountTotals, ...] = ()
+    head: int = 0
+    """Number of the last row of the journal."""
+    head_hash: str = ""
+    """Its hash in hexadecimal: written down, it proves later that nothing before it was changed."""
 
 
 class Unanswered(Received):

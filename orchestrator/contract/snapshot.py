@@ -205,6 +205,10 @@ class AccountView(Received):
     warned: bool
     suspended: bool
     runway: RunwayView
+    mail: str | None = None
+    """Where its warnings go; None means the operator's address, if mail is configured at all."""
+    mail_problem: str | None = None
+    """Why the newest mail about it has not been delivered (yet)."""
 
 
 class KeyView(Received):
@@ -215,6 +219,8 @@ class KeyView(Received):
     expires_ns: int | None = None
     revoked_ns: int | None = None
     last_used_ns: int | None = None
+    endpoints: tuple[str, ...] = ()
+    """The only endpoints it may call; empty means all that its account may."""
 
 
 class ModelView(Received):

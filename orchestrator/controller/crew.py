@@ -15,6 +15,7 @@ from orchestrator.clock import Now
 from orchestrator.core import events as ev
 from orchestrator.core.effects import RemoveWorker, StartWorker, StopWorker, WatchHealth
 from orchestrator.core.workload import Exit, ExitCause, Observed
+from orchestrator.crash import point
 from orchestrator.engine.ports import EngineError, EngineUnavailable, Fault, WorkerEngine
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,9 @@ class Crew:
         await after
         worker_id = effect.spec.worker_id
         try:
+            point("engine.start.before")
             observed = await self._engine.start(effect.spec)
+            point("engine.start.after")
         except EngineUnavailable as error:
             self._emit(ev.LaunchUnknown(worker_id, error.message))
             self._relist_now.set()
@@ -125,19 +128,23 @@ class Crew:
     async def _stop(self, effect: StopWorker, after: Awaitable[None]) -> None:
         await after
         try:
+            point("engine.stop.before")
             ended = await self._engine.stop(effect.worker_id, effect.grace_s)
+            point("engine.stop.after")
         except EngineError as error:
             self._emit(ev.StopUnknown(effect.worker_id, error.message))
             self._relist_now.set()
             return
         if ended is None:
-            ended = Exit(ExitCause.VANISHED, None, self._now(), "it was gone already")
+            ended = Exit(ExitCause.VANISHED, None, None, "it was gone already")  # when, nobody knows
         self._emit(ev.WorkerExited(effect.worker_id, ended))
 
     async def _remove(self, effect: RemoveWorker, after: Awaitable[None]) -> None:
         await after
         try:
+            point("engine.remove.before")
             await self._engine.remove(effect.worker_id)
+            point("engine.remove.after")
         except EngineError as error:
             log.warning("removing %s: %s; the next list tries again", effect.worker_id, error.message)
 
@@ -185,7 +192,9 @@ class Crew:
             self._emit(ev.EngineProbed(await self._engine.probe()))
             asked_ns = self._now()
             try:
+                point("engine.list.before")
                 observed = await self._engine.list_workers()
+                point("engine.list.after")
             except EngineError as error:
                 log.warning("listing workers: %s", error.message)
                 await asyncio.sleep(1.0)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
+from orchestrator.assets import AssetError
 from orchestrator.clock import Now
+from orchestrator.contract.accounting import BackupMade
 from orchestrator.contract.command import Command, Outcome
 from orchestrator.contract.frames import Answer, SnapshotAnswer
 from orchestrator.contract.query import (
+    AskBackup,
     AskBill,
+    AskComparison,
+    AskHistory,
+    AskJournal,
     AskLogs,
     AskQuote,
     AskSnapshot,
+    AskStatement,
     AskVerify,
+    Bill,
     LogLines,
     Logs,
     Query,
@@ -21,18 +32,37 @@ from orchestrator.contract.query import (
 from orchestrator.contract.snapshot import Snapshot
 from orchestrator.controller.loop import Controller
 from orchestrator.core.admission import quote
+from orchestrator.core.pricing import PriceBook
 from orchestrator.core.state import Draft
 from orchestrator.engine.ports import EngineError
+from orchestrator.ledger.backups import examine
+from orchestrator.ledger.metrics import MetricsStore
 from orchestrator.ledger.ports import Ledger, LedgerError
+
+A = TypeVar("A")
+BILL_LINES_MAX = 30_000
+"""Some 350 bytes each."""
+Books = Callable[[str], PriceBook]
+"""Reads the price book of that name. Raises AssetError."""
 
 
 class FrontDesk:
     """The one door for front ends: implements what the control socket needs."""
 
-    def __init__(self, controller: Controller, ledger: Ledger, now: Now) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        ledger: Ledger,
+        now: Now,
+        *,
+        metrics: MetricsStore | None = None,
+        books: Books | None = None,
+    ) -> None:
         self._controller = controller
         self._ledger = ledger
         self._now = now
+        self._metrics = metrics
+        self._books = books
 
     async def submit(self, command: Command) -> Outcome:
         return await self._controller.submit(command)
@@ -49,22 +79,78 @@ class FrontDesk:
                 return quote(Draft(self._controller.state, self._now()), spec)
             case AskLogs():
                 return await self._logs(query)
-            case AskBill():
-                return await self._bill(query)
-            case AskVerify():
-                try:
-                    return await asyncio.wrap_future(self._ledger.verify())
-                except LedgerError as error:
-                    return Unanswered(code="unavailable", message=f"ledger: {error}")
+            case AskHistory():
+                return await self._history(query)
+            case _:
+                return await self._account(query)
 
-    async def _bill(self, query: AskBill) -> Answer:
+    async def _account(
+        self, query: AskBill | AskStatement | AskComparison | AskJournal | AskVerify | AskBackup
+    ) -> Answer:
+        """Questions to the ledger."""
+        ledger, now_ns = self._ledger, self._now()
         try:
-            return await asyncio.wrap_future(self._ledger.bill(query.account, query.month, self._now()))
-        except KeyError:
+            match query:
+                case AskBill(account=account, month=month):
+                    return _fitting(await _done(ledger.bill(account, month, now_ns)))
+                case AskStatement():
+                    return await self._statement(query, now_ns)
+                case AskComparison(account=account, month=month, book=name):
+                    if self._books is None:
+                        return Unanswered(code="unavailable", message="book: no price books are known here")
+                    return await _done(ledger.comparison(account, month, now_ns, self._books(name)))
+                case AskJournal():
+                    return await _done(ledger.journal(query))
+                case AskVerify():
+                    return await _done(ledger.verify(None if self._books is None else self._book))
+                case AskBackup():
+                    return await self._backup()
+        except KeyError as error:
             known = ", ".join(self._controller.state.accounts)
-            return Unanswered(code="not_found", message=f"account: no account {query.account!r} (there are: {known})")
+            return Unanswered(code="not_found", message=f"account: no account {error.args[0]!r} (there are: {known})")
+        except AssetError as error:
+            return Unanswered(code="not_found", message=str(error))
         except LedgerError as error:
             return Unanswered(code="unavailable", message=f"ledger: {error}")
+
+    async def _statement(self, query: AskStatement, now_ns: int) -> Answer:
+        if query.as_of_ns is not None:
+            now_ns = min(now_ns, query.as_of_ns)
+        found = await _done(
+            self._ledger.statement(query.account, query.month, now_ns, after=query.after, limit=query.limit)
+        )
+        if self._metrics is None:
+            return found
+        try:
+            served = await _done(self._metrics.served({line.interval_id for line in found.lines}, query.month))
+        except LedgerError:
+            return found  # the money is right without the counts, and says that it has none
+        # An interval has a second line for time that is not charged because nobody was there: it served nothing then.
+        lines = tuple(line.model_copy(update={"requests": served.pop(line.interval_id, 0)}) for line in found.lines)
+        return found.model_copy(update={"lines": lines})
+
+    async def _backup(self) -> Answer:
+        made = await _done(self._ledger.back_up())
+        examined = await asyncio.to_thread(examine, made)
+        return BackupMade(path=str(made), size_bytes=made.stat().st_size, head=examined.head)
+
+    def _book(self, name: str) -> PriceBook | None:
+        """Called in the thread of the ledger."""
+        assert self._books is not None
+        try:
+            return self._books(name)
+        except AssetError:
+            return None  # verification reports it as a book that is not installed
+
+    async def _history(self, query: AskHistory) -> Answer:
+        if self._metrics is None:
+            return Unanswered(code="unavailable", message="history: none is kept here")
+        if query.until_ns <= query.since_ns:
+            return Unanswered(code="invalid", message="until_ns: must be later than since_ns")
+        try:
+            return await _done(self._metrics.history(query.slug, query.since_ns, query.until_ns, query.step_s))
+        except LedgerError as error:
+            return Unanswered(code="unavailable", message=str(error))
 
     async def _logs(self, query: AskLogs) -> Answer:
         state = self._controller.state
@@ -87,3 +173,15 @@ class FrontDesk:
                 return Unanswered(code="unavailable", message=error.message)
             found.append(LogLines(worker_id=worker.id, label=worker.label, lines=tuple(lines)))
         return Logs(workers=tuple(found))
+
+
+def _fitting(bill: Bill) -> Answer:
+    """A bill that would not fit into a frame is refused; statements come in pages."""
+    if len(bill.lines) <= BILL_LINES_MAX:
+        return bill
+    text = f"bill: {len(bill.lines):,} lines are too many for one answer; ask for one month, or for the statement"
+    return Unanswered(code="invalid", message=text)
+
+
+async def _done(future: Future[A]) -> A:
+    return await asyncio.wrap_future(future)

@@ -10,9 +10,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from orchestrator.core.writes import Write
+from orchestrator.core.writes import Heartbeat, Posted, WorkerEnded, WorkerIntended, WorkerReady, WorkerStarted, Write
+from orchestrator.crash import point
 from orchestrator.ledger.ports import CreditChanged, Ledger, LedgerError
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,22 @@ class Batch(NamedTuple):
     writes: tuple[Write, ...]
     done: asyncio.Future[None]
     command_id: str | None
+
+
+_KINDS: Final[dict[type[Write], str]] = {
+    WorkerIntended: "intent",
+    WorkerStarted: "started",
+    WorkerReady: "ready",
+    WorkerEnded: "ended",
+    Posted: "posting",
+    Heartbeat: "heartbeat",
+}
+
+
+def kinds_of(batch: Batch) -> list[str]:
+    """What the transaction does, by the names of orchestrator.crash.BATCHES."""
+    found = dict.fromkeys(_KINDS[type(write)] for write in batch.writes if type(write) in _KINDS)
+    return ["command", *found] if batch.command_id is not None else [*found]
 
 
 class Journal:
@@ -73,6 +90,9 @@ class Journal:
 
     async def _write(self, batch: Batch) -> bool:
         """One attempt; True when the batch is dealt with."""
+        kinds = kinds_of(batch)
+        for kind in kinds:
+            point(f"commit.{kind}.before")
         try:
             await asyncio.wrap_future(self._ledger.write(batch.writes))
         except LedgerError as error:
@@ -84,6 +104,8 @@ class Journal:
             if not batch.done.done():
                 batch.done.set_exception(error)
             return True
+        for kind in kinds:
+            point(f"commit.{kind}.after")
         self._report(None)
         if not batch.done.done():
             batch.done.set_result(None)

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from orchestrator.contract.snapshot import Snapshot
 from orchestrator.controller.crew import Crew
 from orchestrator.controller.journal import Journal
 from orchestrator.controller.routes import Routes
+from orchestrator.controller.upkeep import Upkeep
 from orchestrator.core import effects as fx
 from orchestrator.core import events as ev
 from orchestrator.core.observe import Surroundings, live_balances_u, observe
@@ -25,7 +26,9 @@ from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import State
 from orchestrator.core.step import step
 from orchestrator.core.workload import Observed
+from orchestrator.crash import point
 from orchestrator.engine.ports import EngineError, WorkerEngine
+from orchestrator.ledger.metrics import MetricsStore
 from orchestrator.ledger.ports import CreditChanged, Ledger, LedgerError
 
 log = logging.getLogger(__name__)
@@ -41,8 +44,18 @@ class Controller:
     """Owns the state. `handle` is synchronous: nothing interleaves with a step and the routing effects of it."""
 
     def __init__(
-        self, state: State, *, engine: WorkerEngine, ledger: Ledger, table: RoutingTable, now: Now, facts: Surroundings
+        self,
+        state: State,
+        *,
+        engine: WorkerEngine,
+        ledger: Ledger,
+        table: RoutingTable,
+        now: Now,
+        facts: Surroundings,
+        metrics: MetricsStore | None = None,
+        post: Callable[[fx.SendMail], None] | None = None,
     ) -> None:
+        """`post` hands a mail to whoever delivers it; without one, the rules say that there are none."""
         self.state = state
         self.left = asyncio.Event()
         """Set when the core says that the orchestrator may exit."""
@@ -53,6 +66,12 @@ class Controller:
         self._routes = Routes(table, self._nudge)
         self._crew = Crew(engine, self.emit, now)
         self._journal = Journal(ledger, lambda problem: self.emit(ev.LedgerChecked(problem)))
+        self._upkeep = (
+            None
+            if metrics is None
+            else Upkeep(metrics, ledger, now(), lambda problem: self.emit(ev.LedgerChecked(problem)))
+        )
+        self._post = post
         self._events: deque[ev.Happening] = deque()
         self._nudged = False
         self._answers: dict[str, asyncio.Future[Outcome]] = {}
@@ -91,6 +110,8 @@ class Controller:
         await self._crew.close()
         if self._replies:
             await asyncio.wait(self._replies, timeout=5.0)
+        if self._upkeep is not None:
+            await self._upkeep.close()
         await self._journal.close()
 
     def emit(self, event: ev.Happening) -> None:
@@ -118,7 +139,10 @@ class Controller:
             keys_used = self._routes.take_keys_used()
         self._ticked_ns = now_ns
         self._crew.suspect(self._routes.suspects())
-        self.handle(ev.Ticked(self._routes.lanes_seen(), keys_used))
+        lanes = self._routes.lanes_seen()
+        self.handle(ev.Ticked(lanes, keys_used))
+        if self._upkeep is not None:
+            self._upkeep.tick(now_ns, self._table, lanes, self.state)
         self._sample_queues(now_ns)
         self._table.balances_u.update(live_balances_u(self.state, now_ns))
 
@@ -191,15 +215,18 @@ class Controller:
             case fx.StartWorker():
                 self._crew.start(effect, after)
             case fx.StopWorker():
-                self._crew.stop(effect, after)
+                # Not after the transaction: a full disk must not keep workers running that nobody wants any more.
+                self._crew.stop(effect, self._nothing)
             case fx.RemoveWorker():
                 self._crew.remove(effect, after)
             case fx.WatchHealth():
                 self._crew.watch(effect)
             case fx.AnswerCommand():
                 self._later(self._answer_after(effect, after))
+            case fx.SendMail():
+                self._later(self._post_after(effect, after))
             case fx.Leave():
-                self._later(self._leave_after(after))
+                self._later(self._leave())
             case fx.Persist():
                 raise AssertionError("handled by the caller")
 
@@ -219,8 +246,16 @@ class Controller:
             outcome = outcome.model_copy(update={"secret": secret})
         self._answer(effect.command_id, outcome)
 
-    async def _leave_after(self, after: asyncio.Future[None]) -> None:
-        await after
+    async def _post_after(self, effect: fx.SendMail, after: asyncio.Future[None]) -> None:
+        try:
+            await after
+        except LedgerError:
+            return  # the command that asked for it was refused
+        if self._post is not None:
+            self._post(effect)
+
+    async def _leave(self) -> None:
+        """Not after the transaction either: `close` gives the journal its last chance, for a bounded time."""
         await asyncio.sleep(0)  # answers of the same step go out first
         self.left.set()
 
@@ -267,7 +302,10 @@ def _retrieve(future: asyncio.Future[None]) -> None:
 async def list_observed(engine: WorkerEngine) -> tuple[Observed, ...] | None:
     """The engine's workers at boot; None when it does not answer, so that nothing is concluded from silence."""
     try:
-        return tuple(await engine.list_workers())
+        point("engine.list.before")
+        observed = tuple(await engine.list_workers())
+        point("engine.list.after")
     except EngineError as error:
         log.warning("the engine does not answer at start: %s", error.message)
         return None
+    return observed

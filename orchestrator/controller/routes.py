@@ -49,7 +49,7 @@ class Routes:
             slot = lane.slots.get(member.worker_id)
             if slot is None:
                 slot = Slot(
-                    member.worker_id, member.label, member.host, member.port, member.concurrency, member.ready_ns
+                    member.worker_id, member.label, member.host, member.port, member.concurrency, member.idle_since_ns
                 )
             slot.host, slot.port, slot.concurrency = member.host, member.port, member.concurrency
             ring.append(slot)
@@ -74,7 +74,9 @@ class Routes:
 
     def grant(self, effect: GrantKey) -> None:
         self._digests[effect.key_id] = effect.digest
-        self._table.keys[effect.digest] = KeyGrant(effect.key_id, effect.account, effect.expires_ns)
+        self._table.keys[effect.digest] = KeyGrant(
+            effect.key_id, effect.account, effect.expires_ns, endpoints=frozenset(effect.endpoints)
+        )
 
     def withdraw(self, key_id: str) -> None:
         digest = self._digests.pop(key_id, None)

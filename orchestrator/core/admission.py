@@ -65,9 +65,9 @@ def _object_to_limits(draft: Draft, spec: EndpointSpec, replaces: str | None) ->
 
 def _object_to_gpus(draft: Draft, spec: EndpointSpec) -> Objection | None:
     """Sum of baselines <= GPUs of the type, over all enabled endpoints of the host."""
-    if draft.rules.prices.price(spec.gpu_type) is None:
-        known = ", ".join(draft.rules.prices.prices)
-        message = f"gpu_type: {spec.gpu_type!r} has no price in {draft.rules.prices.name} (priced: {known})"
+    if draft.book.price(spec.gpu_type) is None:
+        known = ", ".join(draft.book.prices)
+        message = f"gpu_type: {spec.gpu_type!r} has no price in {draft.book.name} (priced: {known})"
         return Objection(RefusalCode.NOT_FOUND, message, "gpu_type")
     total = total_of(draft.state.gpus, spec.gpu_type)
     if total == 0:
@@ -116,7 +116,7 @@ def baselines_after_uh(draft: Draft, spec: EndpointSpec) -> int:
     total = 0
     specs = [e.spec for e in draft.endpoints.values() if e.enabled and e.slug != spec.slug]
     for other in [*specs, spec]:
-        price = draft.rules.prices.price(other.gpu_type)
+        price = draft.book.price(other.gpu_type)
         if other.account == spec.account and price is not None:
             total += credit.baseline_uh(other, price)
     return total
@@ -124,7 +124,7 @@ def baselines_after_uh(draft: Draft, spec: EndpointSpec) -> int:
 
 def quote(draft: Draft, spec: EndpointSpec) -> Quote:
     """Prices and verdict for the form; zeros where a price is not known."""
-    price = draft.rules.prices.price(spec.gpu_type)
+    price = draft.book.price(spec.gpu_type)
     after_uh = baselines_after_uh(draft, spec)
     replaces = spec.slug if spec.slug in draft.endpoints else None
     objection = object_to(draft, spec, replaces=replaces)

@@ -33,7 +33,11 @@ class Interval:
     opened: IntervalOpened
     posted_u: int = 0
     posted_to_ns: int = 0
-    """Instant up to which it has been posted in this life; it cannot be closed before that."""
+    """Instant up to which it has been posted; it cannot be closed before that."""
+    seen_ns: int = 0
+    """When its worker was last known to be alive."""
+    idle_since_ns: int = 0
+    """Since when its worker has been idle, as of the last look at the traffic: that look itself while it is busy."""
 
     def due_u(self, now_ns: int) -> int:
         """Micro-dollars due up to `now_ns`; zero before the start."""

@@ -6,12 +6,12 @@ what has been posted, and `live_balance_u` adds what runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
-from orchestrator.contract.base import DOLLAR_U, SECOND_NS
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import Tier, WorkerState
-from orchestrator.core import credit
+from orchestrator.core import credit, notice
 from orchestrator.core.billing import (
     HEARTBEAT_PERIOD_NS,
     POSTING_LAG_NS,
@@ -21,16 +21,18 @@ from orchestrator.core.billing import (
     assign_tiers,
 )
 from orchestrator.core.calendar import day_of, month_of
+from orchestrator.core.events import LaneSeen
 from orchestrator.core.state import Account, Draft
 from orchestrator.core.worker import Worker
-from orchestrator.core.writes import EndpointSaved, Heartbeat, IntervalClosed, IntervalOpened, Posted
+from orchestrator.core.writes import EndpointSaved, EndSource, Heartbeat, IntervalClosed, IntervalOpened, Posted
 
 BALANCES_KEPT = 240
 
 
 def open_interval(draft: Draft, worker: Worker, start_ns: int, tier: Tier) -> None:
-    """Begin to charge `worker` at `tier` from `start_ns`."""
-    price = draft.rules.prices.price(worker.gpu.type)
+    """Begin to charge `worker` at `tier` from `start_ns`, by the prices in force then."""
+    book = draft.rules.prices.book_at(start_ns)
+    price = book.price(worker.gpu.type)
     assert price is not None, f"{worker.gpu.type} has no price: admission must have refused it"
     number = worker.intervals + 1
     opened = IntervalOpened(
@@ -41,36 +43,44 @@ def open_interval(draft: Draft, worker: Worker, start_ns: int, tier: Tier) -> No
         gpu_type=worker.gpu.type,
         tier=tier,
         rate_uh=price.rate_uh(tier),
-        price_book=draft.rules.prices.name,
+        price_book=book.name,
         start_ns=start_ns,
         boot_id=draft.rules.boot_id,
     )
-    draft.intervals[opened.interval_id] = Interval(opened)
+    draft.intervals[opened.interval_id] = Interval(opened, seen_ns=start_ns, idle_since_ns=start_ns)
     draft.workers[worker.id] = replace(worker, interval_id=opened.interval_id, intervals=number)
     draft.write(opened)
 
 
-def begin_charging(draft: Draft, worker: Worker) -> None:
-    """Open the first interval of a worker, unless it is a surge worker (never billed twice) or has one already."""
+def begin_charging(draft: Draft, worker: Worker, not_before_ns: int = 0) -> None:
+    """Open the first interval of a worker, unless it is a surge worker (never billed twice) or has one already. Whether
+    its cold start is billed is up to the prices at its start."""
     if worker.surge or worker.interval_id is not None or worker.started_ns is None:
         return
     start_ns = worker.started_ns
-    if not draft.rules.prices.cold_start_billed:
+    if not draft.rules.prices.book_at(start_ns).cold_start_billed:
         if worker.ready_ns is None:
             return
         start_ns = worker.ready_ns
     taken = sum(1 for i in _intervals_of(draft, worker.endpoint) if i.opened.tier is Tier.BASELINE)
     tier = Tier.BASELINE if taken < _baseline(draft, worker.endpoint) else Tier.AUTOSCALE
-    open_interval(draft, worker, max(start_ns, worker.intent_ns), tier)
+    open_interval(draft, worker, max(start_ns, worker.intent_ns, not_before_ns), tier)
 
 
-def end_charging(
-    draft: Draft, worker: Worker, end_ns: int, source: Literal["exit", "last_seen"], *, absorbed: bool
-) -> None:
+def end_charging(draft: Draft, worker: Worker, end_ns: int, source: EndSource, *, absorbed: bool) -> None:
     """Close the worker's open interval, if any, and post the rest of it."""
     if worker.interval_id is not None:
         _close(draft, draft.intervals[worker.interval_id], end_ns, source, absorbed=absorbed)
         draft.workers[worker.id] = replace(draft.workers[worker.id], interval_id=None)
+
+
+def split(draft: Draft, worker: Worker, at_ns: int, source: EndSource, *, absorbed: bool) -> None:
+    """End the worker's open interval and go on with another one of the same tier at the same instant."""
+    assert worker.interval_id is not None
+    interval = draft.intervals[worker.interval_id]
+    at_ns = max(at_ns, interval.opened.start_ns, interval.posted_to_ns)
+    _close(draft, interval, at_ns, source, absorbed=absorbed)
+    open_interval(draft, draft.workers[worker.id], at_ns, interval.opened.tier)
 
 
 def retier(draft: Draft, slug: str) -> None:
@@ -92,24 +102,58 @@ def retier(draft: Draft, slug: str) -> None:
         open_interval(draft, draft.workers[worker.id], at_ns, tiers[worker.id])
 
 
-def post_due(draft: Draft) -> None:
+def post_due(draft: Draft, lanes: Mapping[str, LaneSeen]) -> None:
     """Say that the workers were seen alive, and post what is due up to POSTING_LAG ago, each in its period.
 
     Neither while the engine is silent: its workers may have ended, and nobody may be charged for what nobody saw.
     """
+    beats = draft.now_ns - draft.state.seen_ns >= HEARTBEAT_PERIOD_NS
+    if beats:
+        draft.assign(seen_ns=draft.now_ns)
+        _look(draft, lanes)
     if draft.state.ledger_problem is not None or draft.state.in_doubt:
         return
-    if draft.now_ns - draft.state.seen_ns >= HEARTBEAT_PERIOD_NS:
-        draft.assign(seen_ns=draft.now_ns)
-        if draft.intervals:
-            draft.write(Heartbeat(tuple(draft.intervals), draft.now_ns))
-    if draft.now_ns - draft.state.posted_ns < POSTING_PERIOD_NS:
-        return
-    draft.assign(posted_ns=draft.now_ns)
+    if beats and draft.intervals:
+        idle = [(key, i.idle_since_ns) for key, i in draft.intervals.items() if i.idle_since_ns < draft.now_ns]
+        draft.write(Heartbeat(tuple(draft.intervals), draft.now_ns, idle=tuple(idle)))
+    trailing_ns = draft.now_ns - POSTING_LAG_NS
+    posts = draft.now_ns - draft.state.posted_ns >= POSTING_PERIOD_NS
+    if posts:
+        draft.assign(posted_ns=draft.now_ns)
     for worker in list(draft.workers.values()):
-        if worker.interval_id is not None and worker.ready_ns is not None:
-            interval = draft.intervals[worker.interval_id]
-            _post(draft, interval, max(interval.opened.start_ns, draft.now_ns - POSTING_LAG_NS), absorbed=False)
+        if worker.interval_id is None or worker.ready_ns is None:
+            continue
+        interval = follow_prices(draft, draft.intervals[worker.interval_id], trailing_ns, absorbed=False)
+        if posts:
+            _post(draft, interval, max(interval.opened.start_ns, trailing_ns), absorbed=False)
+
+
+def follow_prices(draft: Draft, interval: Interval, upto_ns: int, *, absorbed: bool) -> Interval:
+    """Split the interval at each change of prices before `upto_ns`, at its very instant, whenever that is noticed; a
+    date set in the past counts from the last posting on. Returns the open interval."""
+    for switch_ns in draft.rules.prices.switches(interval.opened.start_ns, upto_ns):
+        at_ns = max(switch_ns, interval.posted_to_ns)
+        if interval.opened.start_ns < at_ns < upto_ns:
+            worker = draft.workers[interval.opened.worker_id]
+            split(draft, worker, at_ns, "price_change", absorbed=absorbed)
+            interval = draft.intervals[draft.workers[worker.id].interval_id or ""]
+    return interval
+
+
+def _look(draft: Draft, lanes: Mapping[str, LaneSeen]) -> None:
+    """Note for each interval that its worker is alive, and since when it is idle: now, while it is not."""
+    for worker in draft.workers.values():
+        if worker.interval_id is None:
+            continue
+        lane = lanes.get(worker.endpoint)
+        slot = lane.slots.get(worker.id) if lane is not None else None
+        idle = slot is not None and slot.in_flight == 0 and worker.ready_ns is not None
+        interval = draft.intervals[worker.interval_id]
+        draft.intervals[worker.interval_id] = replace(
+            interval,
+            seen_ns=interval.seen_ns if draft.state.in_doubt else draft.now_ns,
+            idle_since_ns=slot.idle_since_ns if slot is not None and idle else draft.now_ns,
+        )
 
 
 def live_balance_u(draft: Draft, account: str) -> int:
@@ -122,7 +166,7 @@ def burn_of(draft: Draft, account: str) -> credit.Burn:
     """What the account's enabled endpoints cost per hour: at least, now, at most."""
     baseline = worst = 0
     for endpoint in draft.endpoints.values():
-        price = draft.rules.prices.price(endpoint.spec.gpu_type)
+        price = draft.book.price(endpoint.spec.gpu_type)
         if endpoint.spec.account == account and endpoint.enabled and price is not None:
             baseline += credit.baseline_uh(endpoint.spec, price)
             worst += credit.worst_case_uh(endpoint.spec, price)
@@ -136,15 +180,22 @@ def watch_credit(draft: Draft, elapsed_ns: int) -> None:
         balance = live_balance_u(draft, account.name)
         burn = burn_of(draft, account.name)
         smoothed = credit.smooth_uh(account.burn_uh, max(burn.current_uh, burn.baseline_uh), elapsed_ns)
-        low = smoothed > 0 and balance < credit.WARNING_HOURS * smoothed
-        if low and not account.warned:
-            hours = balance / smoothed
-            draft.note("warning", f"account {account.name}: credit lasts {hours:.1f} h at the current burn")
         if balance >= credit.FLOOR_U and account.suspended:
             account = replace(account, suspended=False)  # noqa: PLW2901 - endpoints stay off: no automatic resume
-        draft.accounts[account.name] = replace(account, burn_uh=smoothed, warned=low)
+        draft.accounts[account.name] = notice.watch_warning(draft, account, balance, burn, smoothed)
         if balance < credit.FLOOR_U:
             _suspend(draft, draft.accounts[account.name])
+
+
+def resume_watch(draft: Draft) -> None:
+    """After a restart: the burn as it is, not smoothed up from zero, which would look like a recovery."""
+    for account in list(draft.accounts.values()):
+        burn = burn_of(draft, account.name)
+        low = live_balance_u(draft, account.name) < credit.FLOOR_U
+        off = any(e.wanted == "suspended" for e in draft.endpoints.values() if e.spec.account == account.name)
+        burn_uh = max(burn.current_uh, burn.baseline_uh)
+        draft.accounts[account.name] = replace(account, burn_uh=burn_uh, suspended=low and off)
+    notice.send_pending(draft)
 
 
 def roll_calendar(draft: Draft) -> None:
@@ -173,9 +224,8 @@ def _suspend(draft: Draft, account: Account) -> None:
     enabled = [e for e in draft.endpoints.values() if e.spec.account == account.name and e.enabled]
     if not enabled:
         return
-    balance = live_balance_u(draft, account.name) / DOLLAR_U
-    draft.note("error", f"account {account.name}: balance ${balance:.2f} is below $10.00, endpoints are turned off")
-    draft.accounts[account.name] = replace(account, suspended=True)
+    balance_u = live_balance_u(draft, account.name)
+    draft.accounts[account.name] = notice.tell_suspension(draft, account, balance_u, [e.spec for e in enabled])
     for endpoint in enabled:
         stopped = replace(endpoint, wanted="suspended", since_ns=draft.now_ns)
         draft.endpoints[endpoint.slug] = stopped
@@ -195,11 +245,12 @@ def _close(
     draft: Draft,
     interval: Interval,
     end_ns: int,
-    source: Literal["exit", "last_seen", "tier_change", "price_change"],
+    source: EndSource,
     *,
     absorbed: bool,
 ) -> None:
     end_ns = max(end_ns, interval.opened.start_ns, interval.posted_to_ns)
+    interval = follow_prices(draft, interval, end_ns, absorbed=absorbed)
     _post(draft, interval, end_ns, absorbed=absorbed)
     worker = draft.workers.get(interval.opened.worker_id)
     if worker is not None and not absorbed:
@@ -216,7 +267,9 @@ def _post(draft: Draft, interval: Interval, upto_ns: int, *, absorbed: bool) -> 
         return
     opened = interval.opened
     draft.write(Posted(opened.interval_id, opened.account, opened.tier, amount, upto_ns, absorbed, draft.now_ns))
-    draft.intervals[opened.interval_id] = Interval(opened, interval.posted_u + amount, upto_ns)
+    draft.intervals[opened.interval_id] = replace(
+        interval, posted_u=interval.posted_u + amount, posted_to_ns=max(upto_ns, interval.posted_to_ns)
+    )
     endpoint = draft.endpoints.get(opened.endpoint)
     if endpoint is not None:
         spend = endpoint.spend
@@ -247,6 +300,5 @@ def settle_surge(draft: Draft, slug: str) -> None:
         if worker.surge and worker.state is not WorkerState.STOPPING:
             settled = replace(worker, surge=False)
             draft.workers[worker.id] = settled
-            if settled.started_ns is not None:
-                open_interval(draft, settled, draft.now_ns, Tier.AUTOSCALE)
-                retier(draft, slug)
+            begin_charging(draft, settled, not_before_ns=draft.now_ns)
+            retier(draft, slug)

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from orchestrator.contract import command as c
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.command import Accepted, Outcome, RefusalCode, Refused
-from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.endpoint import EndpointSpec, Visibility
+from orchestrator.contract.secrets import MASK, still_masked, unmasked
 from orchestrator.contract.snapshot import KeyView
-from orchestrator.core import credit
+from orchestrator.core import credit, notice
 from orchestrator.core.admission import Objection, baselines_after_uh, object_to
 from orchestrator.core.effects import AnswerCommand, GrantKey, Leave, WithdrawKey
 from orchestrator.core.endpoint import Endpoint
@@ -28,6 +29,7 @@ from orchestrator.core.writes import (
     EndpointSaved,
     KeyAdded,
     KeyRevoked,
+    MailSet,
 )
 
 ACCOUNTS_MAX = 100
@@ -55,6 +57,7 @@ def receive(draft: Draft, event: CommandReceived) -> None:
         credit_u={k: v.balance_u - accounts[k].balance_u for k, v in draft.accounts.items() if k in accounts},
         accounts=tuple(k for k in draft.accounts if k not in accounts),
         keys={k: keys.get(k) for k, v in draft.keys.items() if keys.get(k) is not v},
+        mails={k: v.mail for k, v in accounts.items() if draft.accounts[k].mail != v.mail},
     )
     kept = list(draft.state.undo.items())[1 - UNDO_KEPT :]
     draft.assign(undo=dict([*kept, (command_id, undo)]))
@@ -83,6 +86,8 @@ def undo(draft: Draft, event: CommandUndone) -> None:
     for name, amount in before.credit_u.items():
         account = draft.accounts[name]
         draft.accounts[name] = replace(account, balance_u=account.balance_u - amount)
+    for name, mail in before.mails.items():
+        draft.accounts[name] = replace(draft.accounts[name], mail=mail)
     for name in before.accounts:
         draft.accounts.pop(name, None)
     for key_id, key in before.keys.items():
@@ -108,7 +113,7 @@ def _run(draft: Draft, event: CommandReceived) -> Outcome:
 
 
 def _create_endpoint(draft: Draft, command: c.CreateEndpoint) -> Outcome:
-    objection = object_to(draft, command.spec, replaces=None)
+    objection = _object_to_masks(command.spec) or object_to(draft, command.spec, replaces=None)
     if objection is not None:
         return _refuse(command.id, objection)
     endpoint = Endpoint(
@@ -135,6 +140,10 @@ def _update_endpoint(draft: Draft, command: c.UpdateEndpoint) -> Outcome:
         field = ".".join(str(part) for part in first["loc"]) or "spec"
         message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
         return Refused(id=command.id, code=RefusalCode.INVALID, message=message, field=field)
+    spec = spec.model_copy(update={"env": unmasked(spec.env, endpoint.spec.env)})
+    masks = _object_to_masks(spec)
+    if masks is not None:
+        return _refuse(command.id, masks)
     if spec == endpoint.spec:
         return Accepted(id=command.id, message=f"endpoint {command.slug} is like that already")
     if endpoint.enabled:
@@ -208,18 +217,29 @@ def _create_account(draft: Draft, command: c.CreateAccount) -> Outcome:
     if len(draft.accounts) >= ACCOUNTS_MAX:
         text = f"name: there are {ACCOUNTS_MAX} accounts already, which is the limit"
         return Refused(id=command.id, code=RefusalCode.LIMIT, message=text, field="name")
-    draft.accounts[command.name] = Account(command.name, 0)
+    draft.accounts[command.name] = Account(command.name, 0, mail=command.mail)
     draft.write(AccountOpened(command.name, draft.now_ns))
+    if command.mail is not None:
+        draft.write(MailSet(command.name, command.mail))
     draft.note("info", f"account {command.name} opened")
     return Accepted(id=command.id, message=f"account {command.name} opened")
+
+
+def _set_mail(draft: Draft, command: c.SetMail) -> Outcome:
+    account = draft.accounts.get(command.account)
+    if account is None:
+        return _no_account(draft, command.id, command.account)
+    draft.accounts[account.name] = replace(account, mail=command.mail)
+    draft.write(MailSet(account.name, command.mail))
+    notice.send_pending(draft, account.name)
+    where = command.mail if command.mail is not None else "the operator's address"
+    return Accepted(id=command.id, message=f"mail about account {account.name} goes to {where}")
 
 
 def _top_up(draft: Draft, command: c.TopUp) -> Outcome:
     account = draft.accounts.get(command.account)
     if account is None:
-        known = ", ".join(draft.accounts)
-        text = f"account: no account {command.account!r} (there are: {known})"
-        return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="account")
+        return _no_account(draft, command.id, command.account)
     draft.accounts[account.name] = replace(account, balance_u=account.balance_u + command.amount_u)
     draft.write(CreditAdded(account.name, command.amount_u, command.id, command.memo, draft.now_ns))
     amount = f"${command.amount_u / DOLLAR_U:,.2f}"
@@ -230,17 +250,23 @@ def _top_up(draft: Draft, command: c.TopUp) -> Outcome:
 def _create_key(draft: Draft, command: c.CreateKey, mint: Mint | None) -> Outcome:
     assert mint is not None, "the controller mints a key for every CreateKey"
     if command.account not in draft.accounts:
-        text = f"account: no account {command.account!r}"
-        return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="account")
+        return _no_account(draft, command.id, command.account)
+    for slug in command.endpoints:
+        endpoint = draft.endpoints.get(slug)
+        if endpoint is None or endpoint.removed or not _may_call(command.account, endpoint.spec):
+            text = f"endpoints: account {command.account} has no endpoint {slug!r}"
+            return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="endpoints")
     if sum(1 for k in draft.keys.values() if k.revoked_ns is None) >= KEYS_MAX:
         text = f"name: there are {KEYS_MAX} keys already, which is the limit; revoke some"
         return Refused(id=command.id, code=RefusalCode.LIMIT, message=text, field="name")
     expires_ns = draft.now_ns + command.ttl_s * 1_000_000_000 if command.ttl_s is not None else None
+    scope = tuple(sorted(set(command.endpoints)))
     draft.keys[mint.key_id] = KeyView(
-        id=mint.key_id, account=command.account, name=command.name, created_ns=draft.now_ns, expires_ns=expires_ns
-    )
-    draft.write(KeyAdded(mint.key_id, command.account, command.name, mint.digest, draft.now_ns, expires_ns))
-    draft.do(GrantKey(mint.key_id, mint.digest, command.account, expires_ns))
+        id=mint.key_id, account=command.account, name=command.name, created_ns=draft.now_ns, expires_ns=expires_ns,
+        endpoints=scope,
+    )  # fmt: skip
+    draft.write(KeyAdded(mint.key_id, command.account, command.name, mint.digest, draft.now_ns, expires_ns, scope))
+    draft.do(GrantKey(mint.key_id, mint.digest, command.account, expires_ns, scope))
     return Accepted(id=command.id, message=f"key {command.name} created", key_id=mint.key_id)
 
 
@@ -273,6 +299,23 @@ def _save(draft: Draft, endpoint: Endpoint) -> None:
     draft.write(EndpointSaved(endpoint.spec, endpoint.generation, endpoint.wanted, None, draft.now_ns))
 
 
+def _may_call(account: str, spec: EndpointSpec) -> bool:
+    return spec.account == account or spec.visibility is Visibility.PUBLIC
+
+
+def _object_to_masks(spec: EndpointSpec) -> Objection | None:
+    """A mask is what a snapshot shows in place of a secret: as a value it could only be a copy of that."""
+    names = ", ".join(still_masked(spec.env))
+    text = f"env: {MASK} is how a secret is shown, not its value; give {names} anew"
+    return Objection(RefusalCode.INVALID, text, "env") if names else None
+
+
+def _no_account(draft: Draft, command_id: str, name: str) -> Refused:
+    known = ", ".join(draft.accounts)
+    text = f"account: no account {name!r} (there are: {known})"
+    return Refused(id=command_id, code=RefusalCode.NOT_FOUND, message=text, field="account")
+
+
 def _require_credit(draft: Draft, spec: EndpointSpec) -> None:
     """The gate again, inside the transaction of the intent: two creates at once cannot both pass."""
     draft.write(CreditRequired(spec.account, credit.gate_u(baselines_after_uh(draft, spec))))
@@ -302,6 +345,7 @@ _HANDLERS: dict[type, Callable[[Draft, Any], Outcome]] = {
     c.DisableEndpoint: _disable_endpoint,
     c.DeleteEndpoint: _delete_endpoint,
     c.CreateAccount: _create_account,
+    c.SetMail: _set_mail,
     c.TopUp: _top_up,
     c.RevokeKey: _revoke_key,
     c.Shutdown: _shutdown,

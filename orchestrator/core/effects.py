@@ -8,7 +8,7 @@ from orchestrator.contract.command import Outcome
 from orchestrator.contract.endpoint import Visibility
 from orchestrator.core.lane import Closed
 from orchestrator.core.workload import WorkerSpec
-from orchestrator.core.writes import Write
+from orchestrator.core.writes import MailQueued, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class RingMember:
     host: str
     port: int
     concurrency: int
-    ready_ns: int
+    idle_since_ns: int
+    """For a worker that is new to the lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +106,21 @@ class GrantKey:
     digest: bytes
     account: str
     expires_ns: int | None
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WithdrawKey:
     key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendMail:
+    """Deliver it at least once, to the account's address or, with None, to the operator's. Asked again with another
+    address, the newest one counts."""
+
+    mail: MailQueued
+    to: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +140,6 @@ Effect = (
     | TrustWorker
     | GrantKey
     | WithdrawKey
+    | SendMail
     | Leave
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.contract.command import Command
 from orchestrator.contract.snapshot import EngineView, GpuView
 from orchestrator.core.workload import Exit, Observed
-from orchestrator.core.writes import Saved
+from orchestrator.core.writes import MailKey, Saved
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,16 @@ class LedgerChecked:
     problem: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class MailAttempted:
+    """A mail was accepted by the server, refused for good, or is tried again later. `problem` holds no secret."""
+
+    key: MailKey
+    state: Literal["queued", "sent", "failed"]
+    attempts: int
+    problem: str | None
+
+
 Happening = (
     Booted
     | CommandReceived
@@ -171,4 +182,5 @@ Happening = (
     | WorkerExited
     | StopUnknown
     | LedgerChecked
+    | MailAttempted
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import ProblemView, WorkerState
-from orchestrator.core import charging
+from orchestrator.core import absence, charging
 from orchestrator.core.effects import RemoveWorker, StartWorker, StopWorker, TrustWorker, WatchHealth
 from orchestrator.core.endpoint import CRASHES_MAX, SETTLED_NS, Endpoint, backoff_s
 from orchestrator.core.events import LaunchRefused, LaunchUnknown, StopUnknown, WorkerLaunched, WorkerUnhealthy
@@ -78,13 +78,16 @@ def launched(draft: Draft, event: WorkerLaunched) -> None:
         # Voided meanwhile (a late answer to a start given up): nothing of ours may keep running unbilled.
         draft.do(StopWorker(event.worker_id, 0.0), RemoveWorker(event.worker_id))
         return
+    if worker.started_ns is not None:
+        return  # told twice
     worker = replace(
         worker,
         engine_ref=seen.engine_ref,
         host=seen.host,
         port=seen.port,
         created_ns=seen.created_ns,
-        started_ns=seen.started_ns if seen.started_ns is not None else draft.now_ns,
+        # Never in the future: an engine goes by the wall clock, which may have been set forward since we started.
+        started_ns=min(seen.started_ns, draft.now_ns) if seen.started_ns is not None else draft.now_ns,
         outcome_unknown=False,
     )
     assert worker.started_ns is not None
@@ -95,6 +98,8 @@ def launched(draft: Draft, event: WorkerLaunched) -> None:
     worker = draft.workers[worker.id]
     if worker.state is WorkerState.STOPPING:
         draft.do(StopWorker(worker.id, float(worker.stop_grace_s)))  # the first stop may have found nothing to stop
+    elif worker.endpoint not in draft.endpoints:
+        stop(draft, worker, "its endpoint was deleted")  # before a crash; nobody else looks after it
     else:
         draft.do(WatchHealth(worker.id, _health_path(draft, worker)))
 
@@ -156,20 +161,19 @@ def unhealthy(draft: Draft, event: WorkerUnhealthy) -> None:
         crashed(draft, endpoint, worker, "unhealthy", f"{worker.label}: {reason}", ())
 
 
-def exited(draft: Draft, worker_id: str, exit_: Exit) -> None:
-    """Evidence of an end: close the interval at it, forget the worker, and judge whether it was expected."""
+def exited(draft: Draft, worker_id: str, exit_: Exit, *, absent: bool = False) -> None:
+    """Evidence of an end: close the interval at it, forget the worker, and judge whether it was expected. `absent`: it
+    ended while nobody could act (see absence.settle)."""
     worker = draft.workers.get(worker_id)
     if worker is None:
         draft.do(RemoveWorker(worker_id))
         return
     expected = worker.state in (WorkerState.STOPPING, WorkerState.DRAINING)
-    started_ns = worker.started_ns if worker.started_ns is not None else worker.intent_ns
-    # Without a time of its own the last round of heartbeats is the last we know (reliability.md B5).
-    end_ns = exit_.at_ns if exit_.at_ns is not None else draft.state.seen_ns
-    end_ns = min(max(end_ns, started_ns), draft.now_ns)
-    source = "exit" if exit_.at_ns is not None else "last_seen"
+    end_ns, source = absence.end_of(draft, worker, exit_)
+    if absent:
+        absence.settle(draft, worker_id, end_ns, ended=True)
     absorbed = worker.ready_ns is None and not (expected and worker.blameless)
-    charging.end_charging(draft, worker, end_ns, "exit" if source == "exit" else "last_seen", absorbed=absorbed)
+    charging.end_charging(draft, draft.workers[worker_id], end_ns, source, absorbed=absorbed)
     worker = draft.workers[worker_id].turned(Turn.EXITED)
     _forget(draft, worker, end_ns, source, exit_.cause.value, exit_.detail)
     charging.retier(draft, worker.endpoint)

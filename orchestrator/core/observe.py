@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.contract.secrets import masked
 from orchestrator.contract.snapshot import (
     AccountView,
     CapacityView,
@@ -58,14 +59,14 @@ def observe(state: State, around: Surroundings, now_ns: int) -> Snapshot:
         gateway_url=around.gateway_url,
         engine=state.engine,
         simulated_gpus=any(g.simulated for g in state.gpus),
-        price_book=state.rules.prices.name,
+        price_book=draft.book.name,
         gpus=_gpus(draft),
         capacity=_capacity(draft),
         endpoints=tuple(_endpoint(draft, e, around) for e in draft.endpoints.values()),
         accounts=tuple(_account(draft, a) for a in draft.accounts.values()),
         keys=tuple(draft.keys.values()),
         models=_models(state),
-        prices=state.rules.prices.views(),
+        prices=draft.book.views(),
         events=state.events,
         balance_series_u=state.balance_series_u,
         ledger_ok=state.ledger_problem is None,
@@ -124,7 +125,7 @@ def _endpoint(draft: Draft, endpoint: Endpoint, around: Surroundings) -> Endpoin
     if problem is None and endpoint.starved:
         problem = ProblemView(code="no_gpu", message=f"wants another worker, no {endpoint.spec.gpu_type} is free")
     return EndpointView(
-        spec=endpoint.spec,
+        spec=endpoint.spec.model_copy(update={"env": masked(endpoint.spec.env)}),
         state=shown_state(endpoint, workers, draft.now_ns),
         generation=endpoint.generation,
         concurrency=endpoint.concurrency,
@@ -174,7 +175,7 @@ def _since(worker: Worker, at_ns: int | None) -> int | None:
 
 
 def _cost(draft: Draft, endpoint: Endpoint) -> CostView:
-    price = draft.rules.prices.price(endpoint.spec.gpu_type)
+    price = draft.book.price(endpoint.spec.gpu_type)
     open_ = [i for i in draft.intervals.values() if i.opened.endpoint == endpoint.slug]
     accrued = sum(i.accrued_u(draft.now_ns) for i in open_)
     return CostView(
@@ -200,6 +201,8 @@ def _account(draft: Draft, account: Account) -> AccountView:
         floor_u=credit.FLOOR_U,
         warned=account.warned,
         suspended=account.suspended,
+        mail=account.mail,
+        mail_problem=account.mail_problem,
         runway=credit.runway(balance, burn),
     )
 

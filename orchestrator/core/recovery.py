@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import KeyView, ProblemView, WorkerState
-from orchestrator.core import charging, lifecycle
+from orchestrator.core import absence, charging, lifecycle
 from orchestrator.core.billing import Interval
 from orchestrator.core.effects import GrantKey, RemoveWorker, StopWorker, WatchHealth
 from orchestrator.core.endpoint import Endpoint, Spend
@@ -19,19 +19,33 @@ from orchestrator.core.events import Booted, Relisted, WorkerLaunched
 from orchestrator.core.state import Account, Answer, Draft
 from orchestrator.core.worker import Worker
 from orchestrator.core.workload import Exit, ExitCause, GpuGrant, Observed
-from orchestrator.core.writes import AccountOpened, CreditAdded, Saved, SavedWorker
+from orchestrator.core.writes import (
+    AccountOpened,
+    CreditAdded,
+    Saved,
+    SavedInterval,
+    SavedWatch,
+    SavedWorker,
+    WorkerStarted,
+)
 
 DEFAULT_ACCOUNT = "local"
 WELCOME_CREDIT_U = 100_000_000
 CREATION_GRACE_NS = 30 * SECOND_NS
 """A worker whose start is under way may be missing from a list that was asked for before."""
-HOST_CRASH_CODE = 255
-"""Docker reports it, with a FinishedAt of its own start, for containers that a host crash ended (reliability.md 0)."""
+
+
+def earliest_ns(saved: Saved) -> int:
+    """What is charged now has been charged up to here: a clock that was set back must not go below it (B6)."""
+    intents = [row.intent.at_ns for row in saved.workers]
+    known = [max(i.opened.start_ns, i.last_seen_ns, i.posted_to_ns) for i in saved.intervals]
+    return max([0, *intents, *known])
 
 
 def boot(draft: Draft, event: Booted) -> None:
     """Build the state from the ledger and the engine. The first boot opens the account `local` with credit."""
     saved = event.saved
+    draft.now_ns = max(draft.now_ns, earliest_ns(saved))
     draft.assign(
         booted_ns=draft.now_ns,
         engine=event.engine,
@@ -41,12 +55,17 @@ def boot(draft: Draft, event: Booted) -> None:
         events=saved.events,
         event_seq=saved.events[-1].seq if saved.events else 0,
         posted_ns=draft.now_ns,
-        seen_ns=draft.now_ns,
+        listed_ns=draft.now_ns,
         ticked_ns=draft.now_ns,
+        mails={mail.key: mail for mail in saved.mails},
     )
     for name, balance_u in saved.balances_u.items():
         today_u, month_u = saved.account_today_u.get(name, 0), saved.spent_month_u.get(name, 0)
-        draft.accounts[name] = Account(name, balance_u, today_u, month_u)
+        watch = saved.watches.get(name, SavedWatch())
+        draft.accounts[name] = Account(
+            name, balance_u, today_u, month_u, mail=watch.mail, mail_problem=watch.mail_problem,
+            warnings=watch.warnings, suspensions=watch.suspensions, alerted_uh=watch.alerted_uh,
+        )  # fmt: skip
     if not draft.accounts:
         draft.accounts[DEFAULT_ACCOUNT] = Account(DEFAULT_ACCOUNT, WELCOME_CREDIT_U)
         draft.write(
@@ -60,25 +79,35 @@ def boot(draft: Draft, event: Booted) -> None:
     _restore_endpoints(draft, saved)
     _restore_workers(draft, saved, event.observed)
     for slug in draft.endpoints:
+        charging.settle_surge(draft, slug)
         charging.retier(draft, slug)
+    charging.resume_watch(draft)
 
 
 def relist(draft: Draft, event: Relisted) -> None:
-    """The engine's whole list: adopt what was missed, end what is gone, stop what is nobody's."""
-    draft.assign(in_doubt=False)
+    """The engine's whole list: adopt what was missed, end what is gone, stop what is nobody's. After a silence of the
+    engine, what it cost is settled first: nobody could scale down meanwhile."""
+    absent = draft.state.in_doubt
+    draft.assign(in_doubt=False, listed_ns=draft.now_ns)
     seen = {o.worker_id: o for o in event.observed}
-    for worker in list(draft.workers.values()):
-        observed = seen.get(worker.id)
+    for worker_id in list(draft.workers):
+        worker = draft.workers[worker_id]  # looked up anew: the end of another one may have changed its tier
+        observed = seen.get(worker_id)
         if observed is None:
             _missing(draft, worker, event.asked_ns)
-        elif observed.exit is not None:
-            lifecycle.exited(draft, worker.id, observed.exit)
+            continue
+        if observed.exit is not None:
+            _ended(draft, worker, observed, absent=absent)
+            continue
+        if absent and worker.engine_ref is not None:
+            _adopt(draft, worker, observed)
         elif worker.engine_ref is None and observed.started_ns is not None:
             lifecycle.launched(draft, WorkerLaunched(worker.id, observed))
         elif worker.port != observed.port or worker.host != observed.host:
             # Ports may change when an engine restarts a container (moby#31926): never keep an old address.
             draft.workers[worker.id] = replace(worker, host=observed.host, port=observed.port)
-        if observed is not None and observed.exit is None and worker.state is WorkerState.STOPPING:
+        worker = draft.workers[worker_id]
+        if worker.state is WorkerState.STOPPING:
             draft.do(StopWorker(worker.id, float(worker.stop_grace_s)))
     for observed in event.observed:
         if observed.worker_id not in draft.workers:
@@ -116,9 +145,10 @@ def _restore_keys(draft: Draft, saved: Saved) -> None:
             expires_ns=key.expires_ns,
             revoked_ns=key.revoked_ns,
             last_used_ns=key.last_used_ns,
+            endpoints=key.endpoints,
         )
         if key.revoked_ns is None:
-            draft.do(GrantKey(key.key_id, key.digest, key.account, key.expires_ns))
+            draft.do(GrantKey(key.key_id, key.digest, key.account, key.expires_ns, key.endpoints))
 
 
 def _restore_endpoints(draft: Draft, saved: Saved) -> None:
@@ -155,28 +185,39 @@ def _restore_workers(draft: Draft, saved: Saved, observed: tuple[Observed, ...] 
     for row in saved.workers:
         worker = _worker_of(draft, row)
         interval = intervals.get(worker.id)
-        last_seen_ns = interval.last_seen_ns if interval is not None else worker.intent_ns
-        if interval is not None:
-            draft.intervals[interval.opened.interval_id] = Interval(interval.opened, interval.posted_u)
-            number = int(interval.opened.interval_id.rsplit(".", 1)[1])
-            worker = replace(worker, interval_id=interval.opened.interval_id, intervals=number)
         draft.workers[worker.id] = worker
+        if interval is not None:
+            _restore_interval(draft, worker, interval)
         if observed is None:
             continue  # the engine does not answer yet: the first re-list decides
         found = seen.get(worker.id)
         if found is None and worker.started_ns is None:
             lifecycle.void(draft, worker, "the orchestrator ended before the engine was asked")
-        elif found is None or found.exit is not None:
-            _close_ended(draft, worker, found.exit if found is not None else None, last_seen_ns, interval is not None
-                         and interval.opened.boot_id == draft.rules.boot_id)  # fmt: skip
+        elif found is None:
+            gone = Exit(ExitCause.VANISHED, None, None, "gone while gpudeck was not running")
+            lifecycle.exited(draft, worker.id, gone, absent=True)
+        elif found.exit is not None:
+            _ended(draft, worker, found, absent=True)
         else:
             adopted += 1
-            _adopt(draft, worker, found)
+            _adopt(draft, draft.workers[worker.id], found)
     for stranger in (o for o in seen.values() if o.worker_id not in draft.workers):
         if not any(row.intent.worker_id == stranger.worker_id for row in saved.workers):
             _remove_stranger(draft, stranger)
     if adopted:
         draft.note("good", f"{adopted} running workers adopted")
+
+
+def _restore_interval(draft: Draft, worker: Worker, saved: SavedInterval) -> None:
+    """An open interval as it was. Prices that were changed without a date count from now on."""
+    opened = saved.opened
+    idle_since_ns = saved.last_seen_ns if saved.idle_since_ns is None else saved.idle_since_ns
+    draft.intervals[opened.interval_id] = Interval(
+        opened, saved.posted_u, saved.posted_to_ns, saved.last_seen_ns, idle_since_ns
+    )
+    number = int(opened.interval_id.rsplit(".", 1)[1])
+    worker = replace(worker, interval_id=opened.interval_id, intervals=number, surge=False, idle_since_ns=idle_since_ns)
+    draft.workers[worker.id] = worker
 
 
 def _worker_of(draft: Draft, row: SavedWorker) -> Worker:
@@ -212,25 +253,48 @@ def _worker_of(draft: Draft, row: SavedWorker) -> Worker:
 def _adopt(draft: Draft, worker: Worker, found: Observed) -> None:
     """Keep serving with it: a ready worker stays ready until a probe says otherwise (KEP-4781)."""
     if worker.started_ns is None:
-        if found.started_ns is not None:
-            lifecycle.launched(draft, WorkerLaunched(worker.id, found))
-        else:
+        if found.started_ns is None:
             draft.do(StopWorker(worker.id, 0.0))  # created but never started: the books decide anew
+            return
+        lifecycle.launched(draft, WorkerLaunched(worker.id, found))
+        absence.settle(draft, worker.id, draft.now_ns, ended=False)
         return
+    _resume(draft, worker.id, found.started_ns)
+    worker = draft.workers[worker.id]
     worker = replace(worker, engine_ref=found.engine_ref, host=found.host, port=found.port, created_ns=found.created_ns)
     draft.workers[worker.id] = worker
-    if worker.endpoint not in draft.endpoints:
+    if worker.endpoint not in draft.endpoints and worker.state is not WorkerState.STOPPING:
         lifecycle.stop(draft, worker, "its endpoint was deleted")
         return
-    path = draft.endpoints[worker.endpoint].model.health_path
-    draft.do(WatchHealth(worker.id, path, ready=worker.state is WorkerState.READY))
+    if worker.state is not WorkerState.STOPPING:
+        path = draft.endpoints[worker.endpoint].model.health_path
+        draft.do(WatchHealth(worker.id, path, ready=worker.state is not WorkerState.STARTING))
 
 
-def _close_ended(draft: Draft, worker: Worker, exit_: Exit | None, last_seen_ns: int, same_boot: bool) -> None:
-    """Rules B2, B3 and B5: trust an exit only of this boot, with a plausible time and an honest code."""
-    if exit_ is None:
-        exit_ = Exit(ExitCause.VANISHED, None, last_seen_ns, "gone while gpudeck was not running")
-    plausible = exit_.at_ns is not None and last_seen_ns <= exit_.at_ns <= draft.now_ns
-    if not (same_boot and plausible and exit_.code != HOST_CRASH_CODE):
-        exit_ = replace(exit_, at_ns=last_seen_ns)
-    lifecycle.exited(draft, worker.id, exit_)
+def _resume(draft: Draft, worker_id: str, started_ns: int | None) -> None:
+    """Somebody can act again: settle what the absence cost, and follow prices that were changed without a date."""
+    worker = draft.workers[worker_id]
+    if absence.restarted(draft, worker, started_ns):
+        absence.begin_anew(draft, worker_id)
+        return
+    absence.settle(draft, worker_id, draft.now_ns, ended=False)
+    worker = draft.workers[worker_id]
+    if worker.interval_id is None:
+        return
+    opened = draft.intervals[worker.interval_id].opened
+    book = draft.rules.prices.book_at(opened.start_ns)
+    price = book.price(opened.gpu_type)
+    if price is not None and (opened.price_book, opened.rate_uh) != (book.name, price.rate_uh(opened.tier)):
+        charging.split(draft, worker, draft.now_ns, "price_change", absorbed=worker.ready_ns is None)
+
+
+def _ended(draft: Draft, worker: Worker, found: Observed, *, absent: bool) -> None:
+    """It ended. One whose start was never recorded is charged from its own start first, so that what the platform bears
+    of it is shown."""
+    assert found.exit is not None
+    if absent and worker.started_ns is None and found.started_ns is not None:
+        worker = replace(worker, engine_ref=found.engine_ref, started_ns=min(found.started_ns, draft.now_ns))
+        draft.workers[worker.id] = worker
+        draft.write(WorkerStarted(worker.id, found.engine_ref, worker.started_ns or 0))
+        charging.begin_charging(draft, worker)
+    lifecycle.exited(draft, worker.id, found.exit, absent=absent)

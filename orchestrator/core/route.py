@@ -28,7 +28,7 @@ def route_of(draft: Draft, endpoint: Endpoint) -> RouteView:
     closed = STOPPING if draft.state.stopping == "drain" else closed_reason(endpoint)
     spec = endpoint.spec
     ring = tuple(
-        RingMember(w.id, w.label, w.host, w.port, endpoint.concurrency, w.ready_ns or draft.now_ns)
+        RingMember(w.id, w.label, w.host, w.port, endpoint.concurrency, w.idle_since_ns or w.ready_ns or draft.now_ns)
         for w in workers
         if w.routable and w.host is not None and w.port is not None
     )

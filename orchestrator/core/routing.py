@@ -35,6 +35,8 @@ class KeyGrant:
     account: str
     expires_ns: int | None = None
     used_ns: int | None = None
+    endpoints: frozenset[str] = frozenset()
+    """The only slugs it may call; empty means all that its account may."""
 
 
 @dataclass(slots=True)
@@ -47,3 +49,5 @@ class RoutingTable:
     """Balance per account, for `x-remaining-credits` and `GET /v1/get-user-credits`."""
     ready: bool = False
     """What /readyz answers."""
+    restoring: bool = False
+    """The state of an earlier life is being read: routes and keys are not there yet."""

@@ -14,9 +14,9 @@ from orchestrator.core.billing import Interval
 from orchestrator.core.catalogue import Model
 from orchestrator.core.effects import Effect, Persist, RouteView
 from orchestrator.core.endpoint import Endpoint
-from orchestrator.core.pricing import PriceBook
+from orchestrator.core.pricing import PriceBook, PriceSchedule
 from orchestrator.core.worker import Worker
-from orchestrator.core.writes import EventNoted, Write
+from orchestrator.core.writes import EventNoted, MailKey, MailQueued, Write
 
 EVENTS_KEPT = 200
 COMMANDS_KEPT = 10_000
@@ -30,10 +30,12 @@ class Rules:
     instance: str
     boot_id: str
     models: Mapping[str, Model]
-    prices: PriceBook
+    prices: PriceSchedule
     workers_max: int = 10
     shutdown_grace_s: int = 30
     suspend_grace_s: int = 5
+    mails: bool = False
+    """Whether crossings are told by mail too: a server is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,15 @@ class Account:
     """Smoothed over a minute."""
     warned: bool = False
     suspended: bool = False
+    mail: str | None = None
+    mail_problem: str | None = None
+    warnings: int = 0
+    """Downward crossings so far; numbers their mails."""
+    suspensions: int = 0
+    alerted_uh: int = 0
+    """Burn of the warning that was told and is not re-armed yet; 0 when the next one may be told."""
+    calm_since_ns: int | None = None
+    """Since when the balance has been enough again, while the warning is not re-armed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ class Undo:
     credit_u: Mapping[str, int]
     accounts: tuple[str, ...]
     keys: Mapping[str, KeyView | None]
+    mails: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +105,19 @@ class State:
     in_doubt: bool = False
     """The engine was silent and its list has not been read since: nobody knows which workers are alive."""
     seen_ns: int = 0
-    """When the workers were last known to be alive: the last round of heartbeats."""
+    """When the last round of heartbeats was."""
+    listed_ns: int = 0
+    """When the engine last told what it holds."""
     ticked_ns: int = 0
+    woken_ns: int = 0
+    """When the host last woke: the gap before it has been dealt with."""
     sampled_ns: int = 0
     balance_series_u: tuple[int, ...] = ()
     ledger_problem: str | None = None
     stopping: Literal["leave", "drain"] | None = None
     stop_command: str | None = None
+    mails: Mapping[MailKey, MailQueued] = field(default_factory=lambda: MappingProxyType({}))
+    """Not delivered yet."""
     undo: Mapping[str, Undo] = field(default_factory=lambda: MappingProxyType({}))
     """For the newest commands, whose transactions may still be refused."""
 
@@ -130,6 +148,11 @@ class Draft:
         self._state = state
         self._changes: dict[str, Any] = {}
         self._effects: list[Effect] = []
+
+    @property
+    def book(self) -> PriceBook:
+        """The prices in force now."""
+        return self.rules.prices.book_at(self.now_ns)
 
     @property
     def state(self) -> State:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.contract.snapshot import WorkerState
-from orchestrator.core import charging, commands, lifecycle, recovery, route
+from orchestrator.core import absence, charging, commands, lifecycle, notice, recovery, route
 from orchestrator.core import events as ev
 from orchestrator.core.effects import Effect, Leave
 from orchestrator.core.reconcile import reconcile
@@ -20,6 +20,7 @@ from orchestrator.core.writes import Heartbeat
 def step(state: State, event: ev.Happening, now_ns: int) -> tuple[State, list[Effect]]:
     """Apply one event. `now_ns` never runs backwards: an earlier one is taken as the last tick's."""
     draft = Draft(state, max(now_ns, state.ticked_ns))
+    absence.wake(draft)
     _dispatch(draft, event)
     route.derive(draft)
     return draft.finish()
@@ -57,6 +58,8 @@ def _dispatch(draft: Draft, event: ev.Happening) -> None:  # noqa: C901 - one li
             _engine_probed(draft, event)
         case ev.LedgerChecked():
             _ledger_checked(draft, event)
+        case ev.MailAttempted():
+            notice.attempted(draft, event)
 
 
 def _tick(draft: Draft, event: ev.Ticked) -> None:
@@ -67,13 +70,22 @@ def _tick(draft: Draft, event: ev.Ticked) -> None:
     if event.keys_used and draft.state.ledger_problem is None:
         draft.write(Heartbeat((), draft.now_ns, event.keys_used))
     charging.roll_calendar(draft)
-    charging.post_due(draft)
+    _announce_prices(draft)
+    absence.doubt(draft)
+    charging.post_due(draft, event.lanes)
     charging.watch_credit(draft, elapsed_ns)
     reconcile(draft, event.lanes)
     charging.sample_balance(draft)
     draft.assign(ticked_ns=draft.now_ns)
     if draft.state.stopping == "drain" and not draft.workers:
         draft.do(Leave())
+
+
+def _announce_prices(draft: Draft) -> None:
+    """Say once that other prices are in force from now on."""
+    before_ns = draft.state.ticked_ns
+    for at_ns in draft.rules.prices.switches(before_ns, draft.now_ns + 1) if before_ns else ():
+        draft.note("info", f"prices are those of {draft.rules.prices.book_at(at_ns).name} from now on")
 
 
 def _gpus_sampled(draft: Draft, event: ev.GpusSampled) -> None:

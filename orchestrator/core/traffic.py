@@ -12,6 +12,7 @@ from typing import Final
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import TrafficView
+from orchestrator.core.history import BUCKETS, Counts, bucket_of, to_counts
 
 RING: Final = 4_096
 SERIES_S: Final = 120
@@ -28,8 +29,8 @@ class Meter:
     RING values). `view` sorts at most RING values twice: about a millisecond when the ring is full."""
 
     __slots__ = (
-        "_at", "_failures", "_last_ns", "_n", "_p95_ms", "_queue_ns", "_requests", "_second", "_settled", "_total_ns",
-        "failed_total", "served_total",
+        "_at", "_drained_failed", "_drained_served", "_failures", "_last_ns", "_n", "_p95_ms", "_queue_buckets",
+        "_queue_ns", "_requests", "_second", "_settled", "_total_buckets", "_total_ns", "failed_total", "served_total",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -46,6 +47,10 @@ class Meter:
         """The p95 of the second of the last request has been taken."""
         self.served_total = 0
         self.failed_total = 0
+        self._drained_served = 0
+        self._drained_failed = 0
+        self._total_buckets = array("q", bytes(8 * BUCKETS))
+        self._queue_buckets = array("q", bytes(8 * BUCKETS))
 
     def record(self, now_ns: int, *, total_ns: int, queue_ns: int, failed: bool) -> None:
         """One request ended at `now_ns`: `total_ns` from arrival to last byte, of which `queue_ns` were waiting."""
@@ -68,6 +73,19 @@ class Meter:
             self.failed_total += 1
         else:
             self.served_total += 1
+            self._total_buckets[bucket_of(total_ns)] += 1
+            self._queue_buckets[bucket_of(queue_ns)] += 1
+
+    def drain(self) -> Counts | None:
+        """What was recorded since the last call, for the history; None when there was nothing."""
+        served, failed = self.served_total - self._drained_served, self.failed_total - self._drained_failed
+        if served == failed == 0:
+            return None
+        counts = to_counts(served + failed, failed, self._total_buckets, self._queue_buckets)
+        self._drained_served, self._drained_failed = self.served_total, self.failed_total
+        self._total_buckets = array("q", bytes(8 * BUCKETS))
+        self._queue_buckets = array("q", bytes(8 * BUCKETS))
+        return counts
 
     def view(self, now_ns: int) -> TrafficView:
         """Rates, percentiles and per-second series up to the last complete second; queue fields are left at zero."""

@@ -85,6 +85,8 @@ class Worker:
     started_ns: int | None = None
     ready_ns: int | None = None
     first_byte_ns: int | None = None
+    idle_since_ns: int | None = None
+    """What an earlier life knew: an adopted worker's idle timeout goes on where it was."""
     drain_deadline_ns: int | None = None
     reason: str | None = None
     """Why it drains or stops, for people."""

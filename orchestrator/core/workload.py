@@ -32,7 +32,7 @@ class WorkerSpec:
     generation: int
     model: Model
     gpu: GpuGrant
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict, repr=False)
 
     def labels(self) -> dict[str, str]:
         """`io.gpudeck.*`: what adoption after a restart goes by."""

@@ -6,8 +6,8 @@ Amounts are micro-dollars, instants wall-clock nanoseconds. Posting a write twic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from orchestrator.contract.command import Outcome
 from orchestrator.contract.endpoint import EndpointSpec
@@ -18,6 +18,14 @@ from orchestrator.contract.snapshot import EventView, Tier
 class AccountOpened:
     account: str
     at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailSet:
+    """Where the account's warnings go; None means the operator's address."""
+
+    account: str
+    mail: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class KeyAdded:
     """SHA-256 of the whole key."""
     at_ns: int
     expires_ns: int | None
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,7 @@ class Heartbeat:
     interval_ids: tuple[str, ...]
     at_ns: int
     keys_used: tuple[tuple[str, int], ...] = ()
-    idle_since_ns: tuple[tuple[str, int], ...] = ()
+    idle: tuple[tuple[str, int], ...] = ()
     """Since when the worker of an interval has been idle; one that is not listed is busy or not ready (B4)."""
 
 
@@ -186,6 +195,48 @@ class CommandDone:
 @dataclass(frozen=True, slots=True)
 class EventNoted:
     event: EventView
+
+
+MailKind = Literal["warning", "suspended"]
+
+
+class MailKey(NamedTuple):
+    """One mail for one downward crossing of one account, however often it is tried."""
+
+    account: str
+    kind: MailKind
+    crossing_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreditWatched:
+    """How many crossings the account has had, and the burn of the warning that is not re-armed yet (0: it is)."""
+
+    account: str
+    warnings: int
+    alerted_uh: int
+    suspensions: int
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailQueued:
+    """In the transaction of the crossing: neither can be on disk without the other."""
+
+    key: MailKey
+    subject: str
+    body: str
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailTried:
+    key: MailKey
+    state: Literal["queued", "sent", "failed"]
+    """After the attempt: queued is tried again."""
+    attempts: int
+    problem: str | None
+    at_ns: int
 
 
 Write = (
@@ -206,6 +257,10 @@ Write = (
     | Heartbeat
     | CommandDone
     | EventNoted
+    | MailSet
+    | CreditWatched
+    | MailQueued
+    | MailTried
 )
 
 
@@ -226,6 +281,7 @@ class SavedInterval:
     opened: IntervalOpened
     posted_u: int
     last_seen_ns: int
+    posted_to_ns: int = 0
     idle_since_ns: int | None = None
     """At the last heartbeat; None while it was busy or not ready."""
 
@@ -240,6 +296,18 @@ class SavedKey:
     expires_ns: int | None
     revoked_ns: int | None
     last_used_ns: int | None
+    endpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedWatch:
+    """What is remembered of an account beside its money."""
+
+    mail: str | None = None
+    mail_problem: str | None = None
+    warnings: int = 0
+    alerted_uh: int = 0
+    suspensions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,3 +335,6 @@ class Saved:
     """Billed per account since the first of the month, UTC."""
     account_today_u: dict[str, int]
     read_ns: int
+    watches: dict[str, SavedWatch] = field(default_factory=dict)
+    mails: tuple[MailQueued, ...] = ()
+    """Not delivered yet, oldest first."""

@@ -27,29 +27,37 @@ def admit(client: ClientConnection, head: RequestHead) -> None:
         raise Refusal(501, "upgrade_unsupported", "WebSocket and other upgrades are not served.", close=True)
     own, route, target = routes.resolve(hub.table, head)
     request_id = head.request_id or hub.next_id()
-    if own == routes.HEALTH:
-        client.answer(200, _JSON, b'{"status": "ok"}', request_id)
+    if own in (routes.HEALTH, routes.READY):
+        _answer_probe(client, own, request_id)
         return
-    if own == routes.READY:
-        if not hub.table.ready or hub.draining:
-            raise Refusal(503, "not_ready", "The orchestrator is starting or stopping.", retry_after_s=1)
-        client.answer(200, _JSON, b'{"status": "ready"}', request_id)
-        return
+    if hub.table.restoring:
+        # Neither keys nor endpoints are known yet: a caller must not be told that it has none.
+        raise Refusal(503, "starting", "The orchestrator is starting.", retry_after_s=1)
     now_ns = hub.now()
     grant = authenticate(hub.table, head.key, now_ns)
-    if own == routes.CREDITS:
+    if own is None:
+        forward(client, head, route, target, grant, request_id, now_ns)
+    elif own == routes.CREDITS:
         balance_u = hub.table.balances_u.get(grant.account, 0)
         client.answer(200, _JSON, credits_body(grant.account, balance_u), request_id)
     elif own == routes.MODELS:
         client.answer(200, _JSON, _models(hub.table, grant), request_id)
-    elif own == routes.BY_MODEL:
-        if not head.has_body:
-            raise Refusal(400, "body_missing", "Send a JSON object with a `model` field.")
+    elif not head.has_body:
+        raise Refusal(400, "body_missing", "Send a JSON object with a `model` field.")
+    else:
         client.request = ModelCall(client, head, grant, target, request_id, now_ns)
         if head.expects:
             client.write(CONTINUE)
+
+
+def _answer_probe(client: ClientConnection, own: str | None, request_id: bytes) -> None:
+    """/healthz says that this process lives, /readyz that it is worth sending requests to."""
+    if own == routes.HEALTH:
+        client.answer(200, _JSON, b'{"status": "ok"}', request_id)
+    elif client.hub.table.ready and not client.hub.draining:
+        client.answer(200, _JSON, b'{"status": "ready"}', request_id)
     else:
-        forward(client, head, route, target, grant, request_id, now_ns)
+        raise Refusal(503, "not_ready", "The orchestrator is starting or stopping.", retry_after_s=1)
 
 
 def forward(
@@ -67,6 +75,8 @@ def forward(
         raise Refusal(404, "no_such_endpoint", "There is no endpoint of that name.")
     if not _may_call(route, grant):
         raise Refusal(403, "endpoint_private", "This endpoint belongs to another account.")
+    if grant.endpoints and route.slug not in grant.endpoints:
+        raise Refusal(403, "key_scope", "This key may not call this endpoint.")
     closed = route.lane.closed
     if closed is not None:
         if closed.status >= 500:
@@ -89,7 +99,11 @@ def _may_call(route: Route, grant: KeyGrant) -> bool:
 
 def _models(table: RoutingTable, grant: KeyGrant) -> bytes:
     """The list of the OpenAI API: the slugs this key may call, in order of their names."""
-    mine = [route for _, route in sorted(table.routes.items()) if _may_call(route, grant)]
+    mine = [
+        route
+        for slug, route in sorted(table.routes.items())
+        if _may_call(route, grant) and (not grant.endpoints or slug in grant.endpoints)
+    ]
     data = [{"id": route.slug, "object": "model", "created": 0, "owned_by": route.account} for route in mine]
     return json_body({"object": "list", "data": data})
 

@@ -6,8 +6,7 @@ QUEUED ──granted──▶ CONNECTING ──connected──▶ RUNNING ──
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.core.lane import Closed, Slot
@@ -22,11 +21,10 @@ if TYPE_CHECKING:
     from orchestrator.gateway.upstream import Pool, WorkerConnection
 
 
-class Stage(IntEnum):
-    QUEUED = 0
-    CONNECTING = 1
-    RUNNING = 2
-    OVER = 3
+_QUEUED: Final = 0
+_CONNECTING: Final = 1
+_RUNNING: Final = 2
+_OVER: Final = 3
 
 
 class Exchange:
@@ -58,7 +56,7 @@ class Exchange:
         self.size_bytes = 0
         """Memory the body may take while it waits, as the lane's limit counts it."""
         self.head_only = head.method == b"HEAD"
-        self._stage = Stage.QUEUED
+        self._stage = _QUEUED
         self._pool: Pool | None = None
         self._worker: WorkerConnection | None = None
         self._dispatched_ns = arrived_ns
@@ -82,7 +80,7 @@ class Exchange:
         if slot is not None:
             self._dispatch(slot, self.arrived_ns)
         elif not self._wait(self.arrived_ns):
-            self._stage = Stage.OVER
+            self._stage = _OVER
             self._route.meter.record(self.arrived_ns, total_ns=0, queue_ns=0, failed=True)
             raise Refusal(
                 503, "queue_full", "Every worker is busy and the endpoint's queue is full; try again.", retry_after_s=1
@@ -108,7 +106,7 @@ class Exchange:
             self.size_bytes = self._held
         else:
             self.size_bytes = limit if head.chunked else min(head.content_length, limit)
-        self._stage = Stage.QUEUED
+        self._stage = _QUEUED
         self._deadline_ns = now_ns + int(self._route.queue_timeout_s * SECOND_NS)
         if not any(slot.in_ring and not slot.suspect for slot in lane.slots.values()):
             self._cold = True
@@ -120,7 +118,7 @@ class Exchange:
         hub = self._client.hub
         self._dispatched_ns = now_ns
         self._deadline_ns = now_ns + int(self._route.execution_timeout_s * SECOND_NS)
-        self._stage = Stage.CONNECTING
+        self._stage = _CONNECTING
         if slot.first_byte_ns is None:
             self._cold = True
         self._pool = pool = hub.pools.get(slot) or hub.pool(slot)
@@ -132,14 +130,14 @@ class Exchange:
 
     def connected(self, pool: Pool, worker: WorkerConnection) -> bool:
         """A connection for this exchange is open; False when it is no longer wanted."""
-        if self._stage != Stage.CONNECTING or self._pool is not pool:
+        if self._stage != _CONNECTING or self._pool is not pool:
             return False
         self._send(pool, worker)
         return True
 
     def connect_failed(self, pool: Pool) -> None:
         """Nothing was sent, so any request may go to another worker."""
-        if self._stage != Stage.CONNECTING or self._pool is not pool:
+        if self._stage != _CONNECTING or self._pool is not pool:
             return
         self._pool = None
         self._route.lane.suspect(pool.slot)
@@ -150,7 +148,7 @@ class Exchange:
     def _send(self, pool: Pool, worker: WorkerConnection) -> None:
         """Write the head and what is there of the body."""
         self._worker = worker
-        self._stage = Stage.RUNNING
+        self._stage = _RUNNING
         head = self._head
         request = wire.request_head(head, self._target, pool.host_line, self._request_id, self._client.peer_line)
         if self._spans is None:
@@ -174,7 +172,7 @@ class Exchange:
             self._spans.append(span)
             self._held += len(span)
             if self._held > self._client.hub.limits.buffer_bytes:
-                if self._stage == Stage.RUNNING:
+                if self._stage == _RUNNING:
                     self._spans = None
                 else:
                     self._client.hold_for_buffer(True)
@@ -211,9 +209,6 @@ class Exchange:
 
     def reply_head(self, reply: ReplyHead, *, bodiless: bool) -> None:
         self._client.write(self._reply_head(reply, self._client.hub.now(), bodiless=bodiless))
-        if self._client.full:
-            # The reply before this one still fills the buffer: the event loop will not say so a second time.
-            self.client_full(True)
 
     def reply_body(self, spans: list[bytes]) -> None:
         """Pieces of the reply, written at once: events of a stream must not wait for one another."""
@@ -280,7 +275,7 @@ class Exchange:
         if repeatable and worker.reused and not self._rejoined:
             # A kept connection ran out just as we used it: nothing is wrong with the worker yet.
             self._rejoined = True
-            self._stage = Stage.CONNECTING
+            self._stage = _CONNECTING
             pool.connect(self)
             return
         lane.suspect(pool.slot)
@@ -306,14 +301,14 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client left. Not a failure of ours."""
-        if self._stage == Stage.QUEUED:
+        if self._stage == _QUEUED:
             self._route.lane.cancel(self)
         self._drop_worker()
         self._leave(self._client.hub.now(), failed=False)
 
     def cut(self, refusal: Refusal, *, failed: bool) -> None:
         """End it for a reason of the gateway's own (body too large, malformed or stalled)."""
-        if self._stage == Stage.QUEUED:
+        if self._stage == _QUEUED:
             self._route.lane.cancel(self)
         self._fail(refusal, failed=failed)
 
@@ -321,7 +316,7 @@ class Exchange:
         """Look at the deadline of the current stage."""
         if now_ns < self._deadline_ns:
             return
-        if self._stage == Stage.QUEUED:
+        if self._stage == _QUEUED:
             self._route.lane.cancel(self)
             limit = f"{self._route.queue_timeout_s:g} s"
             self._fail(Refusal(504, "queue_timeout", f"No worker became free within {limit}.", retry_after_s=10))
@@ -349,9 +344,9 @@ class Exchange:
 
     def _leave(self, now_ns: int, *, failed: bool) -> None:
         """Give the claim back and count the request. The one place, and it happens once."""
-        assert self._stage != Stage.OVER, "an exchange ended twice"
-        waited_until = now_ns if self._stage == Stage.QUEUED else self._dispatched_ns
-        self._stage = Stage.OVER
+        assert self._stage != _OVER, "an exchange ended twice"
+        waited_until = now_ns if self._stage == _QUEUED else self._dispatched_ns
+        self._stage = _OVER
         self._route.meter.record(
             now_ns, total_ns=now_ns - self.arrived_ns, queue_ns=waited_until - self.arrived_ns, failed=failed
         )

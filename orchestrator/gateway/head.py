@@ -7,6 +7,7 @@ A head is what precedes the empty line, without it. Fields we neither read nor r
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from orchestrator.gateway.answers import Refusal
@@ -19,52 +20,58 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,15}").fullmatch
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}").fullmatch
 _LINE_BYTES: Final = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 _NAME_BYTES: Final = b"!#$%&'*+-.^`|~0123456789abcdefghijklmnopqrstuvwxyz"
-"""Token characters without the underscore: see `_fields`."""
-_CRLF: Final = b"\r\n"
+"""Token characters without the underscore: see `_Reader`."""
 
-_TAKEN: Final = False
-_KEPT: Final = True
-_REQUEST_FIELDS: Final[dict[bytes, bool]] = {
-    b"host": _TAKEN,
-    b"content-length": _TAKEN,
-    b"transfer-encoding": _TAKEN,
-    b"connection": _TAKEN,
-    b"proxy-connection": _TAKEN,
-    b"keep-alive": _TAKEN,
-    b"te": _TAKEN,
-    b"trailer": _TAKEN,
-    b"upgrade": _TAKEN,
-    b"http2-settings": _TAKEN,
-    b"expect": _TAKEN,
-    b"x-api-key": _TAKEN,
-    b"authorization": _TAKEN,
-    b"proxy-authorization": _TAKEN,
-    b"x-request-id": _TAKEN,
+
+# What becomes of a field that we know. Plain integers: they are compared for every line of every head.
+_TAKE: Final = 0
+"""Read and replaced, or for this hop only: not passed on."""
+_READ: Final = 1
+"""Read and passed on."""
+_SECRET: Final = 2
+"""Taken, and its line is never remembered."""
+
+_REQUEST_FIELDS: Final[dict[bytes, int]] = {
+    b"host": _TAKE,
+    b"content-length": _TAKE,
+    b"transfer-encoding": _TAKE,
+    b"connection": _TAKE,
+    b"proxy-connection": _TAKE,
+    b"keep-alive": _TAKE,
+    b"te": _TAKE,
+    b"trailer": _TAKE,
+    b"upgrade": _TAKE,
+    b"http2-settings": _TAKE,
+    b"expect": _TAKE,
+    b"x-api-key": _SECRET,
+    b"authorization": _SECRET,
+    b"proxy-authorization": _SECRET,
+    b"x-request-id": _TAKE,
     # Who called is for us to say: a worker must not believe a client about it.
-    b"x-forwarded-for": _TAKEN,
-    b"x-forwarded-host": _TAKEN,
-    b"x-forwarded-proto": _TAKEN,
-    b"x-real-ip": _TAKEN,
-    b"forwarded": _TAKEN,
-    b"origin": _KEPT,
-    b"sec-fetch-site": _KEPT,
-    b"idempotency-key": _KEPT,
+    b"x-forwarded-for": _TAKE,
+    b"x-forwarded-host": _TAKE,
+    b"x-forwarded-proto": _TAKE,
+    b"x-real-ip": _TAKE,
+    b"forwarded": _TAKE,
+    b"origin": _READ,
+    b"sec-fetch-site": _READ,
+    b"idempotency-key": _READ,
 }
-_REPLY_FIELDS: Final[dict[bytes, bool]] = {
-    b"content-length": _TAKEN,
-    b"transfer-encoding": _TAKEN,
-    b"connection": _TAKEN,
-    b"proxy-connection": _TAKEN,
-    b"keep-alive": _TAKEN,
-    b"te": _TAKEN,
-    b"trailer": _TAKEN,
-    b"upgrade": _TAKEN,
-    b"proxy-authenticate": _TAKEN,
-    b"x-request-id": _TAKEN,
-    b"x-worker-id": _TAKEN,
-    b"x-queue-ms": _TAKEN,
-    b"x-cold-start": _TAKEN,
-    b"x-remaining-credits": _TAKEN,
+_REPLY_FIELDS: Final[dict[bytes, int]] = {
+    b"content-length": _TAKE,
+    b"transfer-encoding": _TAKE,
+    b"connection": _TAKE,
+    b"proxy-connection": _TAKE,
+    b"keep-alive": _TAKE,
+    b"te": _TAKE,
+    b"trailer": _TAKE,
+    b"upgrade": _TAKE,
+    b"proxy-authenticate": _TAKE,
+    b"x-request-id": _TAKE,
+    b"x-worker-id": _TAKE,
+    b"x-queue-ms": _TAKE,
+    b"x-cold-start": _TAKE,
+    b"x-remaining-credits": _TAKE,
 }
 _REQUEST_LISTS: Final = frozenset(
     {
@@ -76,33 +83,101 @@ _REQUEST_LISTS: Final = frozenset(
 _REPLY_LISTS: Final = frozenset(_REPLY_FIELDS) - {b"content-length", b"transfer-encoding"}
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
+_REMEMBERED_MAX: Final = 2_048
+_REMEMBERED_BYTES_MAX: Final = 256
+_PASS: Final = (b"", b"", _READ)
+_DROP: Final = (b"", b"", _TAKE)
+
+
+class _Reader:
+    """Reads field lines by one table of known fields, and remembers what lines mean: most lines of most heads have
+    been seen before. What a line means depends on nothing but its bytes. Lines that may hold a key are not kept."""
+
+    __slots__ = ("_known", "_lists", "_remembered")
+
+    def __init__(self, known: dict[bytes, int], lists: frozenset[bytes]) -> None:
+        self._known = known
+        self._lists = lists
+        self._remembered: dict[bytes, tuple[bytes, bytes, int]] = {}
+
+    def read(self, lines: list[bytes], kept: list[bytes]) -> dict[bytes, bytes]:
+        """Values of known fields by lower-case name; every line to pass on is appended to `kept`. `lines` are without
+        the start line. Raises Refusal 400."""
+        found: dict[bytes, bytes] = {}
+        remembered = self._remembered
+        for line in lines:
+            field = remembered.get(line) or self._parse(line)
+            if field is _PASS:
+                kept.append(line)
+            elif field is not _DROP:
+                name, value, use = field
+                if name in found:
+                    if name not in self._lists:
+                        raise _bad("duplicate_field", f"The field {name.decode('ascii')} came more than once.")
+                    value = found[name] + b"," + value
+                found[name] = value
+                if use is _READ:
+                    kept.append(line)
+        return found
+
+    def _parse(self, line: bytes) -> tuple[bytes, bytes, int]:
+        """Name, value and use of a line. After removing what a line may hold nothing must be left: that finds control
+        characters, a bare LF and a bare CR. A folded line has no name.
+
+        Names with an underscore are dropped, as nginx does: CGI-like servers read `x_forwarded_for` and
+        `x-forwarded-for` as the same variable, so a client could speak for us.
+        """
+        if line.translate(None, _LINE_BYTES):
+            raise _bad("bad_character", "The head holds a control character, a bare CR or a bare LF.")
+        name, colon, value = line.partition(b":")
+        name = name.lower()
+        use = self._known.get(name)
+        if use is not None and colon:
+            field = (name, value.strip(b" \t"), use)
+            if use is _SECRET:
+                return field
+        else:
+            odd = name.translate(None, _NAME_BYTES)
+            if not colon or not name or odd.strip(b"_"):
+                raise _bad("bad_field", "A header line is not `name: value` (folded lines are refused).")
+            field = _DROP if odd else _PASS
+        if len(line) <= _REMEMBERED_BYTES_MAX:
+            if len(self._remembered) >= _REMEMBERED_MAX:
+                self._remembered.clear()
+            self._remembered[line] = field
+        return field
+
+
+_REQUESTS: Final = _Reader(_REQUEST_FIELDS, _REQUEST_LISTS)
+_REPLIES: Final = _Reader(_REPLY_FIELDS, _REPLY_LISTS)
+
 
 class RequestHead:
-    """What the gateway needs of a request. Bytes are raw; `content_length` is -1 when there is none."""
+    """What the gateway needs of a request. Bytes are raw; defaults stand in the class, so that only what a request
+    really says costs anything."""
 
-    __slots__ = (
-        "chunked", "content_length", "expects", "host", "idempotent", "keep_alive", "kept", "key", "method", "minor",
-        "origin", "request_id", "site", "target", "upgrade",
-    )  # fmt: skip
+    host: bytes | None = None
+    content_length = -1
+    """-1 when there is none."""
+    chunked = False
+    expects = False
+    """The client waits for 100 Continue."""
+    key: bytes | None = None
+    request_id: bytes | None = None
+    """The client's own, when it is a sane one."""
+    origin: bytes | None = None
+    site: bytes | None = None
+    upgrade: bytes | None = None
 
-    def __init__(self, method: bytes, target: bytes, minor: int, kept: list[bytes]) -> None:
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
         self.method = method
         self.target = target
         self.minor = minor
-        self.kept = kept
+        self.kept: list[bytes] = []
         """Raw field lines to pass on, without line ends."""
-        self.host: bytes | None = None
-        self.content_length = -1
-        self.chunked = False
         self.keep_alive = minor == 1
         self.idempotent = method in _IDEMPOTENT
         """Safe to send twice: by its method, or because the client said so with Idempotency-Key."""
-        self.expects = False
-        self.key: bytes | None = None
-        self.request_id: bytes | None = None
-        self.origin: bytes | None = None
-        self.site: bytes | None = None
-        self.upgrade: bytes | None = None
 
     @property
     def has_body(self) -> bool:
@@ -110,69 +185,99 @@ class RequestHead:
 
 
 class ReplyHead:
-    """What the gateway needs of a worker's reply; `content_length` is -1 when there is none."""
+    """What the gateway needs of a worker's reply."""
 
-    __slots__ = ("chunked", "content_length", "keep_alive", "kept", "reason", "status")
+    content_length = -1
+    """-1 when there is none."""
+    chunked = False
 
-    def __init__(self, status: int, reason: bytes, kept: list[bytes], keep_alive: bool) -> None:
+    def __init__(self, status: int, reason: bytes, keep_alive: bool) -> None:
         self.status = status
         self.reason = reason
-        self.kept = kept
         self.keep_alive = keep_alive
-        self.content_length = -1
-        self.chunked = False
+        self.kept: list[bytes] = []
+        """Raw field lines to pass on, without line ends."""
 
 
 def scan_request(head: bytes, fields_max: int, target_max: int) -> RequestHead:
     """The request in `head`. Raises Refusal: 400, 414, 417, 431, 501 or 505, always with `close`."""
-    lines = head.split(_CRLF)
-    line = _REQUEST_LINE(lines[0])
-    if line is None:
-        raise _bad("bad_request_line", "The request line is not `METHOD SP target SP HTTP/1.1` in visible ASCII.")
-    method, target, major, minor = line.groups()
-    if major != b"1" or minor > b"1":
-        raise Refusal(505, "version_unsupported", "This gateway speaks HTTP/1.1 and HTTP/1.0.", close=True)
+    lines = head.split(b"\r\n")
+    method, target, minor = _request_line(lines.pop(0))
     if len(target) > target_max:
         raise Refusal(414, "target_too_long", f"The request target is longer than {target_max} bytes.", close=True)
-    _check_bytes(head, lines, fields_max)
-    kept: list[bytes] = []
-    found = _fields(lines, _REQUEST_FIELDS, _REQUEST_LISTS, kept)
-    request = RequestHead(method, target, 1 if minor == b"1" else 0, kept)
-    request.host = found.get(b"host")
+    if len(lines) > fields_max:
+        raise Refusal(431, "too_many_fields", f"More than {fields_max} header fields.", close=True)
+    request = RequestHead(method, target, minor)
+    found = _REQUESTS.read(lines, request.kept)
+    request.host = found.pop(b"host", None)
     if request.host is None and request.minor:
         raise _bad("host_missing", "HTTP/1.1 needs exactly one Host field.")
-    _frame_request(request, found)
-    if b"connection" in found:
-        request.keep_alive = _connection(found[b"connection"], request.minor == 1, kept)
-    request.key = _key(found)
-    if b"x-request-id" in found and _REQUEST_ID(found[b"x-request-id"]):
-        request.request_id = found[b"x-request-id"]
+    request.key = found.pop(b"x-api-key", None)
+    if found:
+        _read_rest(request, found)
+    return request
+
+
+@lru_cache(maxsize=512)
+def _request_line(line: bytes) -> tuple[bytes, bytes, int]:
+    """Method, target and minor version."""
+    match = _REQUEST_LINE(line)
+    if match is None:
+        raise _bad("bad_request_line", "The request line is not `METHOD SP target SP HTTP/1.1` in visible ASCII.")
+    method, target, major, minor = match.groups()
+    if major != b"1" or minor > b"1":
+        raise Refusal(505, "version_unsupported", "This gateway speaks HTTP/1.1 and HTTP/1.0.", close=True)
+    return method, target, int(minor)
+
+
+@lru_cache(maxsize=128)
+def _status_line(line: bytes) -> tuple[int, bytes, bool]:
+    """Status, reason, and whether the version keeps connections."""
+    match = _STATUS_LINE(line)
+    if match is None:
+        raise _lie("its status line is malformed")
+    minor, status, reason = match.groups()
+    return int(status), reason or b"", minor == b"1"
+
+
+def _read_rest(request: RequestHead, found: dict[bytes, bytes]) -> None:
+    """Everything but the host and the usual key: most requests have little or nothing of it."""
+    get = found.get
+    if b"content-length" in found or b"transfer-encoding" in found:
+        _frame_request(request, found)
+    connection = get(b"connection")
+    if connection is not None:
+        request.keep_alive = _connection(connection, request.minor == 1, request.kept)
+    if request.key is None:
+        scheme, _, credential = get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            request.key = credential.strip(b" ")
+    request_id = get(b"x-request-id")
+    if request_id is not None and _REQUEST_ID(request_id):
+        request.request_id = request_id
     if b"idempotency-key" in found:
         request.idempotent = True
-    request.origin = found.get(b"origin")
-    request.site = found.get(b"sec-fetch-site")
-    request.upgrade = found.get(b"upgrade")
-    if b"expect" in found and request.minor:
-        if found[b"expect"].lower() != b"100-continue":
+    request.origin = get(b"origin")
+    request.site = get(b"sec-fetch-site")
+    request.upgrade = get(b"upgrade")
+    expect = get(b"expect")
+    if expect is not None and request.minor:
+        if expect.lower() != b"100-continue":
             raise Refusal(417, "expectation_unknown", "Expect: only 100-continue is supported.", close=True)
         request.expects = True
-    return request
 
 
 def scan_reply(head: bytes, fields_max: int) -> ReplyHead:
     """The reply in `head`. Raises Refusal with status 502: the worker does not speak HTTP/1 properly."""
-    lines = head.split(_CRLF)
-    line = _STATUS_LINE(lines[0])
-    if line is None:
-        raise _lie("its status line is malformed")
+    lines = head.split(b"\r\n")
+    status, reason, persistent = _status_line(lines.pop(0))
+    if len(lines) > fields_max:
+        raise _lie(f"it has more than {fields_max} header fields")
+    reply = ReplyHead(status, reason, persistent)
     try:
-        _check_bytes(head, lines, fields_max)
-        kept: list[bytes] = []
-        found = _fields(lines, _REPLY_FIELDS, _REPLY_LISTS, kept)
+        found = _REPLIES.read(lines, reply.kept)
     except Refusal as error:
         raise _lie(error.detail) from error
-    minor, status, reason = line.groups()
-    reply = ReplyHead(int(status), reason or b"", kept, minor == b"1")
     length = found.get(b"content-length")
     if length is not None:
         if not _LENGTH(length):
@@ -183,51 +288,10 @@ def scan_reply(head: bytes, fields_max: int) -> ReplyHead:
         if length is not None or coding.lower() != b"chunked":
             raise _lie("its Transfer-Encoding is not plain `chunked`, or comes with a Content-Length")
         reply.chunked = True
-    if b"connection" in found:
-        reply.keep_alive = _connection(found[b"connection"], reply.keep_alive, kept)
+    connection = found.get(b"connection")
+    if connection is not None:
+        reply.keep_alive = _connection(connection, reply.keep_alive, reply.kept)
     return reply
-
-
-def _check_bytes(head: bytes, lines: list[bytes], fields_max: int) -> None:
-    """Refuse too many fields, and any control character: after removing what a line may hold, only the line ends are
-    left. That also finds a bare LF and a bare CR."""
-    if len(lines) > fields_max + 1:
-        raise Refusal(431, "too_many_fields", f"More than {fields_max} header fields.", close=True)
-    if head.translate(None, _LINE_BYTES) != _CRLF * (len(lines) - 1):
-        raise _bad("bad_character", "The head holds a control character, a bare CR or a bare LF.")
-
-
-def _fields(
-    lines: list[bytes], known: dict[bytes, bool], lists: frozenset[bytes], kept: list[bytes]
-) -> dict[bytes, bytes]:
-    """Values of `known` fields by lower-case name; every line to pass on is appended to `kept`.
-
-    Names with an underscore are dropped, as nginx does: CGI-like servers read `x_forwarded_for` and `x-forwarded-for`
-    as the same variable, so a client could speak for us.
-    """
-    found: dict[bytes, bytes] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        keep = known.get(name)
-        if keep is None:
-            odd = name.translate(None, _NAME_BYTES)
-            if not odd and colon and name:
-                kept.append(line)
-            elif not colon or not name or odd.strip(b"_"):
-                raise _bad("bad_field", "A header line is not `name: value` (folded lines are refused).")
-            continue
-        if not colon:
-            raise _bad("bad_field", "A header line has no colon.")
-        value = value.strip(b" \t")
-        if name in found:
-            if name not in lists:
-                raise _bad("duplicate_field", f"The field {name.decode('ascii')} came more than once.")
-            value = found[name] + b"," + value
-        found[name] = value
-        if keep:
-            kept.append(line)
-    return found
 
 
 def _frame_request(request: RequestHead, found: dict[bytes, bytes]) -> None:
@@ -263,15 +327,6 @@ def _connection(value: bytes, keep_alive: bool, kept: list[bytes]) -> bool:
     if b"close" in tokens:
         return False
     return keep_alive or b"keep-alive" in tokens
-
-
-def _key(found: dict[bytes, bytes]) -> bytes | None:
-    key = found.get(b"x-api-key")
-    if key is None:
-        scheme, _, credential = found.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            key = credential.strip(b" ")
-    return key
 
 
 def _bad(code: str, detail: str) -> Refusal:

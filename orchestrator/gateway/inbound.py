@@ -18,7 +18,18 @@ from orchestrator.gateway.admission import admit
 from orchestrator.gateway.answers import Refusal, problem_body, problem_fields, render
 from orchestrator.gateway.head import RequestHead, scan_request
 from orchestrator.gateway.intake import Intake
-from orchestrator.gateway.states import Hold, State, Task
+from orchestrator.gateway.states import (
+    BODY,
+    BUSY,
+    CLOSED,
+    DISCARD,
+    HEAD,
+    HOLD_BUFFER,
+    HOLD_PIPELINE,
+    HOLD_WORKER,
+    LINGER,
+    Task,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from orchestrator.gateway.hub import Hub
@@ -51,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
         self.reply_status = 0
         self.full = False
         """The transport asked us to stop writing."""
-        self._state = State.HEAD
+        self._state = HEAD
         self._tail = b""
         self._head: RequestHead | None = None
         self._intake: Intake | None = None
@@ -93,7 +104,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.hub.left(self)
         self._leave()
-        self._state = State.CLOSED
+        self._state = CLOSED
 
     def pause_writing(self) -> None:
         self.full = True
@@ -105,11 +116,13 @@ class ClientConnection(asyncio.Protocol):
         self.full = False
         if self.request is not None:
             self.request.client_full(False)
+        elif self._state == HEAD and self._holds:
+            self._next_request(self.hub.coarse_ns)
 
     def _leave(self) -> None:
         request, self.request = self.request, None
         if request is not None:
-            self._state = State.CLOSED
+            self._state = CLOSED
             request.client_gone()
             self.transport.abort()
 
@@ -120,14 +133,19 @@ class ClientConnection(asyncio.Protocol):
         self._pumping = True
         while data:
             state = self._state
-            if state == State.HEAD:
+            if state == HEAD:
+                if self.full:
+                    # Replies nobody reads would pile up here, one small one after the other.
+                    self._tail = data
+                    self._hold(HOLD_PIPELINE, True)
+                    break
                 data = self._take_head(data)
-            elif state == State.BODY or state == State.DISCARD:
+            elif state in (BODY, DISCARD):
                 data = self._take_body(self._intake, data) if self._intake else b""
-            elif state == State.BUSY:
+            elif state == BUSY:
                 self._tail = data
                 if len(data) > PIPELINE_BYTES:
-                    self._hold(Hold.PIPELINE, True)
+                    self._hold(HOLD_PIPELINE, True)
                 break
             else:
                 break
@@ -172,10 +190,10 @@ class ClientConnection(asyncio.Protocol):
         self._fresh = False
         self._mark_bytes = 0
         if not head.has_body:
-            self._state = State.BUSY
+            self._state = BUSY
             return
         self._intake = Intake(head, self.hub.limits.body_bytes)
-        self._state = State.BODY
+        self._state = BODY
         self._since_ns = self.hub.coarse_ns
 
     def _take_body(self, intake: Intake, data: bytes) -> bytes:
@@ -190,10 +208,10 @@ class ClientConnection(asyncio.Protocol):
             if request is None or self.request is not request:
                 break
             request.body(span)
-        if intake.done and self._state == State.DISCARD:
+        if intake.done and self._state == DISCARD:
             self._next_request(self.hub.coarse_ns)
-        elif intake.done and self._state == State.BODY:
-            self._state = State.BUSY
+        elif intake.done and self._state == BODY:
+            self._state = BUSY
             if request is not None:
                 request.body_end()
         return intake.rest
@@ -208,12 +226,12 @@ class ClientConnection(asyncio.Protocol):
             self._linger()
 
     def hold_for_buffer(self, held: bool) -> None:
-        self._hold(Hold.BUFFER, held)
+        self._hold(HOLD_BUFFER, held)
 
     def hold_for_worker(self, held: bool) -> None:
-        self._hold(Hold.WORKER, held)
+        self._hold(HOLD_WORKER, held)
 
-    def _hold(self, reason: Hold, held: bool) -> None:
+    def _hold(self, reason: int, held: bool) -> None:
         before = self._holds
         self._holds = before | reason if held else before & ~reason
         if bool(before) != bool(self._holds) and not self.transport.is_closing():
@@ -241,7 +259,7 @@ class ClientConnection(asyncio.Protocol):
     def answer(self, status: int, fields: list[tuple[str, str]], body: bytes, request_id: bytes) -> None:
         """Reply on the gateway's own account and end the request."""
         head = self._head
-        if self._state == State.BODY and not self._discardable():
+        if self._state == BODY and not self._discardable():
             self.must_close = True
         now_ns = self.hub.now()
         self.write(
@@ -274,13 +292,13 @@ class ClientConnection(asyncio.Protocol):
     def over(self, now_ns: int) -> None:
         """The reply is complete: go on with the next request, or end the connection."""
         self.request = None
-        if self._state >= State.LINGER:
+        if self._state >= LINGER:
             return
-        if self._state == State.BODY:
+        if self._state == BODY:
             if self.must_close or not self._discardable():
                 self._linger()
                 return
-            self._state = State.DISCARD
+            self._state = DISCARD
             self._since_ns = now_ns
             self._release_holds()
         elif self.must_close:
@@ -289,7 +307,7 @@ class ClientConnection(asyncio.Protocol):
             self._next_request(now_ns)
 
     def _next_request(self, now_ns: int) -> None:
-        self._state = State.HEAD
+        self._state = HEAD
         self._since_ns = now_ns
         self._head = None
         if self._tail and not self._pumping:
@@ -308,7 +326,7 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Half-close, and drop what still comes for a moment: closing with unread bytes would reset the connection and
         could take the answer with it."""
-        self._state = State.LINGER
+        self._state = LINGER
         self._since_ns = self.hub.coarse_ns
         self._tail = b""
         self._release_holds()
@@ -318,7 +336,7 @@ class ClientConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection so that the client cannot take half a reply for a whole one."""
         self.request = None
-        self._state = State.CLOSED
+        self._state = CLOSED
         sockets.reset_on_close(self.transport)
         self.transport.abort()
 
@@ -326,7 +344,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close the connection when it is between requests."""
-        if self._state == State.HEAD and not self._tail:
+        if self._state == HEAD and not self._tail:
             self._close()
 
     def hang_up(self) -> None:
@@ -337,7 +355,7 @@ class ClientConnection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        self._state = State.CLOSED
+        self._state = CLOSED
         self._since_ns = self.hub.coarse_ns
         self.transport.close()
 
@@ -350,11 +368,11 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
         elif self.request is not None:
             self._sweep_request(self.request, now_ns, age_s)
-        elif self._state == State.HEAD and self._tail:
-            if age_s > limits.head_deadline_s:
+        elif self._state == HEAD and self._tail:
+            if age_s > limits.head_deadline_s and not self.full:
                 late = Refusal(408, "head_timeout", "The header did not arrive in time.", close=True)
                 self.refuse(late, self.hub.next_id())
-        elif self._state == State.HEAD:
+        elif self._state == HEAD:
             if age_s > (limits.head_deadline_s if self._fresh else limits.idle_s):
                 self._close()
         elif age_s > limits.linger_s:
@@ -367,7 +385,7 @@ class ClientConnection(asyncio.Protocol):
             self._leave()
             return
         request.sweep(now_ns)
-        if self.request is not request or self._state != State.BODY or self._holds or self._intake is None:
+        if self.request is not request or self._state != BODY or self._holds or self._intake is None:
             return
         if age_s > limits.body_window_s:
             if self._intake.received - self._mark_bytes < limits.body_window_bytes:

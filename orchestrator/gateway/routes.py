@@ -26,43 +26,58 @@ _FIXED: Final[dict[bytes, tuple[str, tuple[bytes, ...]]]] = {
 }
 
 
-class Destination(NamedTuple):
-    """`own` names a resource of the gateway; else the request is for `route`, None when no endpoint has that slug.
-    `target` is what the worker is asked for."""
+class _Place(NamedTuple):
+    """A target, taken apart. `rest` is None for the predict path; `query` includes its question mark."""
 
     own: str | None
-    route: Route | None
-    target: bytes
+    methods: tuple[bytes, ...]
+    slug: str
+    rest: bytes | None
+    query: bytes
 
 
-def resolve(table: RoutingTable, head: RequestHead) -> Destination:
-    """Where `head` goes. Raises Refusal: 400, 404, 405 or 501. An unknown slug is not an error here: whether the caller
-    may learn that depends on the key."""
+def resolve(table: RoutingTable, head: RequestHead) -> tuple[str | None, Route | None, bytes]:
+    """Where `head` goes: `(own, route, target)`. `own` names a resource of the gateway; else the request is for
+    `route`, and the worker is asked for `target`.
+
+    Raises Refusal: 400, 404, 405 or 501. A slug nobody has is not an error here but a route that is None: whether the
+    caller may learn that depends on the key.
+    """
     target = head.target
     if target[:1] != b"/":
         target = _origin_form(head)
-    if head.method in (b"TRACE", b"CONNECT"):
+    method = head.method
+    if method == b"TRACE" or method == b"CONNECT":
         raise Refusal(405, "method_refused", "TRACE and CONNECT are not served here.", close=True)
+    own, methods, slug, rest, query = _place(target)
+    if methods and method not in methods:
+        raise _method_refused(b", ".join(methods))
+    if own is not None:
+        return own, None, target
+    route = table.routes.get(slug)
+    if rest is None:
+        rest = predict_target(route.predict_path) + query if route is not None else b""
+    return None, route, rest
+
+
+@lru_cache(maxsize=512)
+def _place(target: bytes) -> _Place:
+    """Raises Refusal 400, 404 or 501 (which is not remembered)."""
     if b"#" in target:
         raise Refusal(400, "bad_target", "A request target has no fragment (#).", close=True)
     path, mark, query = target.partition(b"?")
+    query = mark + query
     fixed = _FIXED.get(path)
     if fixed is not None:
-        own, methods = fixed
-        if head.method not in methods:
-            raise _method_refused(b", ".join(methods))
-        return Destination(own, None, target)
+        return _Place(*fixed, "", None, query)
     if path[:4] == b"/v2/":
         raise Refusal(501, "async_unsupported", "Asynchronous requests (/v2) are not served by this version.")
     if path[:4] != b"/v1/":
         raise Refusal(404, "no_such_path", "Endpoints are at /v1/{slug}.")
     slug, slash, _ = path[4:].partition(b"/")
-    route = table.routes.get(slug.decode("ascii"))
     if slash:
-        return Destination(None, route, target[4 + len(slug) :])
-    if head.method != b"POST":
-        raise _method_refused(b"POST")
-    return Destination(None, route, predict_target(route.predict_path) + mark + query if route else b"")
+        return _Place(None, (), slug.decode("ascii"), target[4 + len(slug) :], query)
+    return _Place(None, (b"POST",), slug.decode("ascii"), None, query)
 
 
 @lru_cache(maxsize=256)

@@ -31,7 +31,7 @@ class Gateway:
     ) -> None:
         self._hub = Hub(table, now, limits or Limits(), access or Access())
         self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper: asyncio.Task[None] | None = None
         self._port = 0
 
     @property
@@ -64,7 +64,7 @@ class Gateway:
         except OSError as error:
             raise ListenError(_explain(error, host, port)) from error
         self._port = int(self._server.sockets[0].getsockname()[1])
-        self._schedule()
+        self._sweeper = loop.create_task(self._sweep_for_ever())
 
     async def drain(self, grace_s: float) -> None:
         """Accept nothing more, let requests finish for `grace_s` seconds, then close."""
@@ -107,12 +107,15 @@ class Gateway:
             self._sweeper.cancel()
             self._sweeper = None
 
-    def _schedule(self) -> None:
-        self._sweeper = asyncio.get_running_loop().call_later(self._hub.limits.sweep_s, self._sweep)
+    async def _sweep_for_ever(self) -> None:
+        """A task and not a chain of timers, so that a loop that is closed without `close` can end it. The sweep itself
+        runs outside the task: an error in one goes to the loop's handler and must not be the last of them."""
+        while True:
+            await asyncio.sleep(self._hub.limits.sweep_s)
+            asyncio.get_running_loop().call_soon(self._sweep)
 
     def _sweep(self) -> None:
-        """Look at every deadline. First of all the next sweep: no error in one may be the last of them."""
-        self._schedule()
+        """Look at every deadline."""
         hub = self._hub
         hub.coarse_ns = now_ns = hub.now()
         for client in list(hub.clients):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from orchestrator.gateway.answers import Refusal
 
+# Plain integers, not an Enum: they are compared several times per request.
 
-class State(IntEnum):
-    HEAD = 0
-    BODY = 1
-    BUSY = 2
-    DISCARD = 3
-    LINGER = 4
-    CLOSED = 5
+HEAD: Final = 0
+"""Between requests, or a head is coming in."""
+BODY: Final = 1
+"""A request is being served and its body is coming in."""
+BUSY: Final = 2
+"""A request is being served, its body is complete."""
+DISCARD: Final = 3
+"""The request was answered before its body was complete: the rest is dropped."""
+LINGER: Final = 4
+"""Answered for the last time and half-closed: whatever comes is dropped."""
+CLOSED: Final = 5
 
-
-class Hold(IntEnum):
-    """Reasons not to read from the client, as bits."""
-
-    BUFFER = 1
-    WORKER = 2
-    PIPELINE = 4
+HOLD_BUFFER: Final = 1
+"""Why the client is not read, as bits: the waiting body has filled its buffer,"""
+HOLD_WORKER: Final = 2
+"""the worker takes the body slower than it comes,"""
+HOLD_PIPELINE: Final = 4
+"""too many bytes of later requests are here already."""
 
 
 class Task(Protocol):

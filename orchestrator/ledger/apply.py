@@ -18,6 +18,7 @@ from orchestrator.core.writes import (
     CommandDone,
     CreditAdded,
     CreditRequired,
+    CreditWatched,
     EndpointRemoved,
     EndpointSaved,
     EventNoted,
@@ -26,6 +27,9 @@ from orchestrator.core.writes import (
     IntervalOpened,
     KeyAdded,
     KeyRevoked,
+    MailQueued,
+    MailSet,
+    MailTried,
     Posted,
     WorkerEnded,
     WorkerIntended,
@@ -34,6 +38,7 @@ from orchestrator.core.writes import (
     Write,
 )
 from orchestrator.ledger.journal import Txn, append, balance_of
+from orchestrator.ledger.outbox import queue_mail, set_mail, try_mail, watch_credit
 from orchestrator.ledger.ports import CreditChanged, LedgerError
 
 COMMANDS_KEPT: Final = 10_000
@@ -140,7 +145,7 @@ def _add_key(connection: sqlite3.Connection, write: KeyAdded) -> None:
     _require(connection, "account", ("name", write.account), f"key {write.key_id}")
     row: dict[str, Value] = {
         "id": write.key_id, "account": write.account, "name": write.name, "digest": write.digest,
-        "created_ns": write.at_ns, "expires_ns": write.expires_ns,
+        "created_ns": write.at_ns, "expires_ns": write.expires_ns, "endpoints": ",".join(write.endpoints),
     }  # fmt: skip
     _insert_once(connection, "api_key", "id", row)
 
@@ -167,6 +172,8 @@ def _save_endpoint(connection: sqlite3.Connection, write: EndpointSaved) -> None
 
 def _remove_endpoint(connection: sqlite3.Connection, write: EndpointRemoved) -> None:
     _set_once(connection, "endpoint", ("slug", write.slug), {"removed_ns": write.at_ns})
+    # Its environment may hold secrets, and nobody reads it again.
+    connection.execute("UPDATE endpoint SET spec = json_set(spec, '$.env', json('{}')) WHERE slug = ?", (write.slug,))
 
 
 def _intend_worker(connection: sqlite3.Connection, write: WorkerIntended) -> None:
@@ -268,10 +275,13 @@ def _close_interval(connection: sqlite3.Connection, write: IntervalClosed) -> No
 
 
 def _beat(connection: sqlite3.Connection, write: Heartbeat) -> None:
+    idle_since_ns = dict(write.idle)
     # Not money: a heartbeat that crossed the end of an interval, or the removal of a key, changes nothing.
     connection.executemany(
-        "UPDATE interval SET last_seen_ns = MAX(last_seen_ns, ?) WHERE id = ? AND end_ns IS NULL",
-        [(write.at_ns, interval_id) for interval_id in write.interval_ids],
+        "UPDATE interval SET last_seen_ns = MAX(last_seen_ns, :at_ns),"
+        " idle_since_ns = CASE WHEN :at_ns >= last_seen_ns THEN :idle_ns ELSE idle_since_ns END"
+        " WHERE id = :id AND end_ns IS NULL",
+        [{"at_ns": write.at_ns, "idle_ns": idle_since_ns.get(i), "id": i} for i in write.interval_ids],
     )
     connection.executemany(
         "UPDATE api_key SET last_used_ns = MAX(COALESCE(last_used_ns, 0), ?) WHERE id = ?",
@@ -318,6 +328,10 @@ APPLIERS: Final[dict[type[Write], Callable[[sqlite3.Connection, Any], None]]] = 
     Heartbeat: _beat,
     CommandDone: _finish_command,
     EventNoted: _note_event,
+    MailSet: set_mail,
+    CreditWatched: watch_credit,
+    MailQueued: queue_mail,
+    MailTried: try_mail,
 }
 
 _INTEGER_FIELDS: Final[dict[type[Write], tuple[str, ...]]] = {

@@ -76,6 +76,15 @@ def balance_of(connection: sqlite3.Connection, account: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def head_of(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """Number and hash of the last row of the journal; 0 and the genesis hash of an empty one."""
+    last = connection.execute("SELECT txn_id, hash FROM journal ORDER BY txn_id DESC LIMIT 1").fetchone()
+    if last is None:
+        (instance,) = connection.execute("SELECT value FROM meta WHERE key = 'instance'").fetchone()
+        return 0, genesis(instance)
+    return int(last[0]), bytes(last[1])
+
+
 def append(connection: sqlite3.Connection, txn: Txn, tier: str | None = None) -> None:
     """Write `txn` and its entries. Inside the caller's transaction; raises LedgerError or sqlite3.Error."""
     entries = txn.entries(tier)
@@ -83,18 +92,15 @@ def append(connection: sqlite3.Connection, txn: Txn, tier: str | None = None) ->
         raise LedgerError(f"entries of a {txn.kind} of {txn.account} do not add up to zero: {entries}")
     balance_u = balance_of(connection, txn.account)
     balance_u += sum(amount for code, amount in entries if code == credit_code(txn.account))
-    last = connection.execute("SELECT txn_id, hash FROM journal ORDER BY txn_id DESC LIMIT 1").fetchone()
-    if last is None:
-        (instance,) = connection.execute("SELECT value FROM meta WHERE key = 'instance'").fetchone()
-        last = (0, genesis(instance))
-    txn_id = int(last[0]) + 1
+    last_id, last_hash = head_of(connection)
+    txn_id = last_id + 1
     connection.execute(
         "INSERT INTO journal (txn_id, kind, account, amount_u, balance_u, interval_id, upto_ns, absorbed, posted_u,"
         " billed_u, key, memo, at_ns, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             txn_id, txn.kind, txn.account, txn.amount_u, balance_u, txn.interval_id, txn.upto_ns, txn.absorbed,
             txn.posted_u, txn.billed_u, txn.key, txn.memo, txn.at_ns,
-            chained(last[1], txn_id, balance_u, txn, list(entries)),
+            chained(last_hash, txn_id, balance_u, txn, list(entries)),
         ),
     )  # fmt: skip
     connection.executemany(

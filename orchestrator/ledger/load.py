@@ -22,6 +22,7 @@ from orchestrator.core.writes import (
     WorkerIntended,
 )
 from orchestrator.ledger.journal import balance_of
+from orchestrator.ledger.outbox import load_mails, load_watches
 from orchestrator.ledger.periods import day_start_ns, month_start_ns
 
 COMMANDS_LOADED: Final = 10_000
@@ -44,7 +45,7 @@ def load_saved(connection: sqlite3.Connection, read_ns: int) -> Saved:
         endpoints=endpoints,
         workers=_workers(connection),
         intervals=_intervals(connection),
-        keys=tuple(SavedKey(*row) for row in connection.execute(_KEYS)),
+        keys=tuple(_key(row) for row in connection.execute(_KEYS)),
         commands=_commands(connection),
         events=_events(connection),
         last_serial=last_serial,
@@ -54,13 +55,21 @@ def load_saved(connection: sqlite3.Connection, read_ns: int) -> Saved:
         spent_month_u={name: spent.account_month_u[name] for name in accounts},
         account_today_u={name: spent.account_today_u[name] for name in accounts},
         read_ns=read_ns,
+        watches=load_watches(connection),
+        mails=load_mails(connection),
     )
 
 
 _KEYS: Final = (
-    "SELECT id, account, name, digest, created_ns, expires_ns, revoked_ns, last_used_ns FROM api_key"
+    "SELECT id, account, name, digest, created_ns, expires_ns, revoked_ns, last_used_ns, endpoints FROM api_key"
     " ORDER BY created_ns, rowid"
 )
+
+
+def _key(row: tuple[Any, ...]) -> SavedKey:
+    slugs = tuple(row[8].split(",")) if row[8] else ()
+    return SavedKey(*(*row[:8], slugs))
+
 
 _LAST_POSTINGS: Final = """
 SELECT i.id, i.endpoint, i.account, i.start_ns >= e.created_ns, j.at_ns, j.billed_u, j.posted_u - j.billed_u
@@ -128,13 +137,15 @@ def _workers(connection: sqlite3.Connection) -> tuple[SavedWorker, ...]:
 def _intervals(connection: sqlite3.Connection) -> tuple[SavedInterval, ...]:
     rows = connection.execute(
         "SELECT id, worker_id, endpoint, account, gpu_type, tier, rate_uh, price_book, start_ns, boot_id,"
-        " (SELECT posted_u FROM journal WHERE interval_id = interval.id ORDER BY upto_ns DESC LIMIT 1), last_seen_ns"
-        " FROM interval WHERE end_ns IS NULL ORDER BY start_ns, id"
+        " COALESCE(posted_u, 0), last_seen_ns, COALESCE(upto_ns, 0), idle_since_ns FROM ("
+        "  SELECT i.*, j.posted_u, j.upto_ns FROM interval i LEFT JOIN journal j ON j.interval_id = i.id"
+        "  AND j.upto_ns = (SELECT MAX(upto_ns) FROM journal WHERE interval_id = i.id) WHERE i.end_ns IS NULL"
+        " ) ORDER BY start_ns, id"
     )
 
     def saved(row: tuple[Any, ...]) -> SavedInterval:
         opened = IntervalOpened(*(*row[:5], Tier(row[5]), *row[6:10]))
-        return SavedInterval(opened, posted_u=row[10] or 0, last_seen_ns=row[11])
+        return SavedInterval(opened, *row[10:])
 
     return tuple(saved(row) for row in rows)
 

@@ -11,12 +11,17 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from orchestrator.ledger.backups import way_back
+from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerError
-from orchestrator.ledger.schema import check_version, upgrade
+from orchestrator.ledger.schema import NewerSchema, check_version, upgrade
 
 WAL_SAFE_VERSION: Final = (3, 51, 3)
 """Before it, a WAL reset can corrupt the file (reliability.md 4.7)."""
 QUICK_CHECK_ROWS: Final = 3
+QUICK_CHECK_BYTES: Final = 32 * 1024 * 1024
+"""A larger file is not read whole before serving begins (77 MB take 0.65 s, and it grows by 130 MB per worker and
+year): its head is checked here, and the whole of it in the backup that every start makes."""
 MESSAGE_MAX: Final = 1_000
 
 FAILURES: Final = (
@@ -46,12 +51,22 @@ def plain(message: str) -> str:
     return text if len(text) <= MESSAGE_MAX else text[: MESSAGE_MAX - 1] + "…"
 
 
+class Damaged(LedgerError):
+    """The file cannot be used, but a backup of it can: `_naming` adds the way back."""
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     try:
         yield
+    except Damaged as refusal:
+        raise LedgerError(plain(f"ledger {path}: {refusal}. {way_back(path)}")) from refusal
     except LedgerError as refusal:
         raise LedgerError(plain(f"ledger {path}: {refusal}")) from refusal
+    except sqlite3.OperationalError as failure:  # locked, or the disk: the file itself may be whole
+        raise LedgerError(plain(f"ledger {path}: cannot be opened: {failure}")) from failure
+    except sqlite3.DatabaseError as failure:
+        raise LedgerError(plain(f"ledger {path}: cannot be opened: {failure}. {way_back(path)}")) from failure
     except FAILURES as failure:
         raise LedgerError(plain(f"ledger {path}: cannot be opened: {failure}")) from failure
 
@@ -74,7 +89,7 @@ def _create(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
     empty one is known to be damaged."""
     for leftover in _sidecars(path):
         if leftover.exists():
-            raise LedgerError(
+            raise Damaged(
                 f"{leftover.name} exists but the ledger itself does not: it was moved or deleted. Put it back, or "
                 f"remove {leftover.name} to begin anew"
             )
@@ -103,23 +118,45 @@ def _open_existing(path: Path, busy_timeout_ms: int) -> Opened:
     if not stat.S_ISREG(found.st_mode):
         raise LedgerError("it is not a regular file")
     if found.st_size == 0:
-        raise LedgerError("the file is empty: it was truncated. Restore it from a backup; it is never recreated")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(0o600)
+        raise Damaged("the file is empty: it was truncated. It is never recreated")
+    for private, mode in ((path, 0o600), (path.parent, 0o700)):
+        if stat.S_IMODE(private.stat().st_mode) & 0o077:
+            private.chmod(mode)
     with ExitStack() as on_failure:
         connection = _connect(path, busy_timeout_ms)
         on_failure.callback(connection.close)
         _configure(connection)
-        damage = [row[0] for row in connection.execute(f"PRAGMA quick_check({QUICK_CHECK_ROWS})")]
-        if damage != ["ok"]:
-            raise LedgerError(f"the file is corrupt ({'; '.join(damage)}). Restore it from a backup")
-        if not check_version(connection):
+        if found.st_size <= QUICK_CHECK_BYTES:
+            damage = [row[0] for row in connection.execute(f"PRAGMA quick_check({QUICK_CHECK_ROWS})")]
+            if damage != ["ok"]:
+                raise Damaged(f"the file is corrupt ({'; '.join(damage)})")
+        if not _is_current(connection):
             _back_up(connection, path)
             upgrade(connection)
         if connection.execute("SELECT 1 FROM meta WHERE key = 'instance'").fetchone() is None:
-            raise LedgerError("the file is corrupt (its instance id is missing). Restore it from a backup")
+            raise Damaged("the file is corrupt (its instance id is missing)")
+        _check_head(connection)
         on_failure.pop_all()
     return Opened(connection, found.st_dev, found.st_ino)
+
+
+def _is_current(connection: sqlite3.Connection) -> bool:
+    try:
+        return check_version(connection)
+    except NewerSchema as newer:
+        raise Damaged(str(newer)) from newer
+
+
+def _check_head(connection: sqlite3.Connection) -> None:
+    """The last rows of the journal are what the next one is chained to: begin with a look at them."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    if not 0 <= free < pages:
+        raise Damaged(f"the file is corrupt ({free} of its {pages} pages are marked as free)")
+    last_id, last_hash = head_of(connection)
+    (rows,) = connection.execute("SELECT COUNT(*) FROM entry WHERE txn_id = ?", (last_id,)).fetchone()
+    if len(last_hash) != 32 or (last_id and rows != 2):
+        raise Damaged(f"the file is corrupt (row {last_id} of its journal is not whole)")
 
 
 def _back_up(connection: sqlite3.Connection, path: Path) -> None:

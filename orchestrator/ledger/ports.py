@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Protocol
 
-from orchestrator.contract.query import Bill, Verification
+from orchestrator.contract.accounting import Comparison, JournalPage, Statement
+from orchestrator.contract.query import AskJournal, Bill, Verification
+from orchestrator.core.pricing import PriceBook
 from orchestrator.core.writes import Saved, Write
 
 
 class LedgerError(Exception):
     """The ledger could not write or read: disk full, I/O error, locked by a stranger, corrupt."""
+
+
+class LedgerDamaged(LedgerError):
+    """The file itself is corrupt: nothing that is written to it can be relied upon."""
 
 
 class CreditChanged(LedgerError):
@@ -37,7 +44,23 @@ class Ledger(Protocol):
         """KeyError in the future for an unknown account."""
         ...
 
-    def verify(self) -> Future[Verification]: ...
+    def statement(
+        self, account: str, month: str | None, now_ns: int, after: int = 0, limit: int = 2_000
+    ) -> Future[Statement]:
+        """KeyError in the future for an unknown account."""
+        ...
+
+    def comparison(self, account: str, month: str | None, now_ns: int, other: PriceBook) -> Future[Comparison]:
+        """KeyError in the future for an unknown account."""
+        ...
+
+    def journal(self, query: AskJournal) -> Future[JournalPage]: ...
+
+    def verify(self, books: Callable[[str], PriceBook | None] | None = None) -> Future[Verification]: ...
+
+    def back_up(self) -> Future[Path]:
+        """A checked copy. LedgerError in the future, also when the copy shows that the ledger is damaged."""
+        ...
 
     def close(self) -> None:
         """Finish what was queued, close the file. Idempotent."""

@@ -15,6 +15,11 @@ from orchestrator.ledger.ports import LedgerError
 if TYPE_CHECKING:
     from sqlite_utils import Database, Migrations
 
+
+class NewerSchema(LedgerError):
+    """The file was written by a newer gpudeck."""
+
+
 APPLICATION_ID: Final = 0x67707564
 """`gpud`: marks the file as a ledger of ours, so that no other SQLite file is ever taken for one."""
 
@@ -188,7 +193,73 @@ WHEN EXISTS (SELECT 1 FROM interval WHERE worker_id = NEW.worker_id AND end_ns >
 BEGIN SELECT RAISE(ABORT, 'interval overlaps another one of its worker'); END;
 """
 
-STEPS: Final[tuple[tuple[str, str], ...]] = (("m001_ledger", _TABLES + _TRIGGERS),)
+_INTERVAL_COLUMNS: Final = """
+    id, worker_id, endpoint, account, gpu_type, tier, rate_uh, price_book, start_ns, boot_id, last_seen_ns, end_ns,
+    end_source, absorbed
+"""
+
+_ABSENCE: Final = f"""
+CREATE TABLE interval_next (
+    id TEXT PRIMARY KEY,
+    worker_id TEXT NOT NULL REFERENCES worker (id),
+    endpoint TEXT NOT NULL REFERENCES endpoint (slug),
+    account TEXT NOT NULL REFERENCES account (name),
+    gpu_type TEXT NOT NULL,
+    tier TEXT NOT NULL CHECK (tier IN ('baseline', 'autoscale')),
+    rate_uh INTEGER NOT NULL CHECK (rate_uh >= 0),
+    price_book TEXT NOT NULL,
+    start_ns INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    last_seen_ns INTEGER NOT NULL,
+    idle_since_ns INTEGER,
+    end_ns INTEGER CHECK (end_ns >= start_ns),
+    end_source TEXT CHECK (
+        end_source IN ('exit', 'last_seen', 'tier_change', 'price_change', 'absence', 'suspend')
+    ),
+    absorbed INTEGER NOT NULL DEFAULT 0 CHECK (absorbed IN (0, 1)),
+    CHECK ((end_ns IS NULL) = (end_source IS NULL))
+) STRICT;
+INSERT INTO interval_next ({_INTERVAL_COLUMNS}) SELECT {_INTERVAL_COLUMNS} FROM interval ORDER BY rowid;
+DROP TABLE interval;
+ALTER TABLE interval_next RENAME TO interval;
+CREATE UNIQUE INDEX interval_open ON interval (worker_id) WHERE end_ns IS NULL;
+CREATE INDEX interval_worker ON interval (worker_id, start_ns);
+CREATE INDEX interval_account ON interval (account, start_ns);
+{_TRIGGERS[_TRIGGERS.index("CREATE TRIGGER interval_terms_frozen") :]}
+"""  # noqa: S608 - names of our own
+"""What an absence needs (reliability.md B4, P5): since when a worker was idle at its last heartbeat, and two more
+reasons for an interval to end. A CHECK cannot be changed in place, so the table is made anew."""
+
+_MAIL: Final = """
+ALTER TABLE account ADD COLUMN mail TEXT;
+ALTER TABLE account ADD COLUMN warnings INTEGER NOT NULL DEFAULT 0 CHECK (warnings >= 0);
+ALTER TABLE account ADD COLUMN alerted_uh INTEGER NOT NULL DEFAULT 0 CHECK (alerted_uh >= 0);
+ALTER TABLE account ADD COLUMN suspensions INTEGER NOT NULL DEFAULT 0 CHECK (suspensions >= 0);
+ALTER TABLE api_key ADD COLUMN endpoints TEXT NOT NULL DEFAULT '';
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,
+    account TEXT NOT NULL REFERENCES account (name),
+    kind TEXT NOT NULL CHECK (kind IN ('warning', 'suspended')),
+    crossing_no INTEGER NOT NULL CHECK (crossing_no > 0),
+    subject TEXT NOT NULL,
+    body TEXT NOT NULL,
+    queued_ns INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sent', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    problem TEXT,
+    tried_ns INTEGER,
+    UNIQUE (account, kind, crossing_no)
+) STRICT;
+CREATE INDEX outbox_queued ON outbox (seq) WHERE state = 'queued';
+"""
+"""Mails that are owed, one per downward crossing; what was watched of an account's credit; slugs (in a comma-separated
+list, empty for all) that a key is confined to."""
+
+STEPS: Final[tuple[tuple[str, str], ...]] = (
+    ("m001_ledger", _TABLES + _TRIGGERS),
+    ("m002_absence", _ABSENCE),
+    ("m003_mail", _MAIL),
+)
 """Migrations by name, in order. A published step never changes; a new one is appended."""
 
 SCHEMA_VERSION: Final = len(STEPS)
@@ -216,6 +287,9 @@ def upgrade(connection: sqlite3.Connection) -> None:
     """Run the missing steps in one transaction. Raises sqlite3.Error, after which nothing has changed."""
     from sqlite_utils import Database
 
+    (enforced,) = connection.execute("PRAGMA foreign_keys").fetchone()
+    # A step that makes a table anew drops the old one, which others refer to by name; off only outside a transaction.
+    connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Inside an open transaction sqlite-utils nests its own as savepoints and commits nothing.
@@ -226,6 +300,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        connection.execute(f"PRAGMA foreign_keys = {enforced}")
 
 
 def check_version(connection: sqlite3.Connection) -> bool:
@@ -236,9 +311,9 @@ def check_version(connection: sqlite3.Connection) -> bool:
     if application != APPLICATION_ID:
         raise LedgerError("it is not a gpudeck ledger (its application id is another); it was left untouched")
     if version > SCHEMA_VERSION:
-        raise LedgerError(
+        raise NewerSchema(
             f"its schema {version} is newer than {SCHEMA_VERSION}, the newest this gpudeck knows; upgrade gpudeck. "
-            "The file was left untouched"
+            "the file was left untouched"
         )
     return bool(version == SCHEMA_VERSION)
 

@@ -6,23 +6,32 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from orchestrator.contract.query import Bill, Verification
+from orchestrator.contract.accounting import Comparison, JournalPage, Statement
+from orchestrator.contract.query import AskJournal, Bill, Verification
+from orchestrator.core.pricing import PriceBook
 from orchestrator.core.writes import Saved, Write
 from orchestrator.ledger.apply import apply
-from orchestrator.ledger.bill import UnknownAccount, make_bill
+from orchestrator.ledger.backups import backups_of, copy_in_steps, pack
+from orchestrator.ledger.bill import make_bill
+from orchestrator.ledger.charges import UnknownAccount
+from orchestrator.ledger.comparison import make_comparison
 from orchestrator.ledger.load import load_saved
 from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger, plain
-from orchestrator.ledger.ports import CreditChanged, LedgerError
-from orchestrator.ledger.verify import make_verification
+from orchestrator.ledger.pages import read_page
+from orchestrator.ledger.ports import CreditChanged, LedgerDamaged, LedgerError
+from orchestrator.ledger.statement import make_statement
+from orchestrator.ledger.verify import Books, make_verification
 
 T = TypeVar("T")
 BUSY_TIMEOUT_MS = 5_000
 """How long a write waits for a stranger's lock before it fails (reliability.md H3)."""
+VERIFY_BYTES: Final = 16 * 1024 * 1024
+"""A file up to this size is audited in place, in about two seconds at most."""
 
 
 class SqliteLedger:
@@ -43,6 +52,7 @@ class SqliteLedger:
         self._opened: Opened | None = None
         self._identity: tuple[int, int] | None = None
         """Device and inode of the file as first opened: from then on no other file will do, and none is created."""
+        self._copying = False
         self._thread = threading.Thread(target=self._run, name="gpudeck-ledger", daemon=True)
         self._thread.start()
         opening = self._submit(lambda _: None)
@@ -53,7 +63,7 @@ class SqliteLedger:
 
     def load(self) -> Future[Saved]:
         """Everything the core needs to go on after a restart."""
-        return self._submit(lambda connection: _read(connection, lambda: load_saved(connection, self._now())))
+        return self._ask(lambda connection: load_saved(connection, self._now()))
 
     def write(self, writes: Sequence[Write]) -> Future[None]:
         """All of `writes` in one BEGIN IMMEDIATE transaction, or nothing and LedgerError (CreditChanged when a
@@ -63,12 +73,55 @@ class SqliteLedger:
 
     def bill(self, account: str, month: str | None, now_ns: int) -> Future[Bill]:
         """The future raises KeyError for an unknown account."""
-        return self._submit(lambda connection: _read(connection, lambda: make_bill(connection, account, month, now_ns)))
+        return self._ask(lambda connection: make_bill(connection, account, month, now_ns))
 
-    def verify(self) -> Future[Verification]:
-        """Recompute everything as of now. Reads the whole journal, tens of thousands of postings a second; writes wait
-        meanwhile."""
-        return self._submit(lambda connection: _read(connection, lambda: make_verification(connection, self._now())))
+    def statement(
+        self, account: str, month: str | None, now_ns: int, after: int = 0, limit: int = 2_000
+    ) -> Future[Statement]:
+        """One page of the account's statement. The future raises KeyError for an unknown account."""
+
+        def make(connection: sqlite3.Connection) -> Statement:
+            return make_statement(connection, account, month, now_ns, after=after, limit=limit)
+
+        return self._ask(make)
+
+    def comparison(self, account: str, month: str | None, now_ns: int, other: PriceBook) -> Future[Comparison]:
+        """The account's intervals under another book. The future raises KeyError for an unknown account."""
+        return self._ask(lambda connection: make_comparison(connection, account, month, now_ns, other))
+
+    def journal(self, query: AskJournal) -> Future[JournalPage]:
+        """One page of the journal; reads a bounded number of rows."""
+        return self._ask(lambda connection: read_page(connection, query))
+
+    def verify(self, books: Books | None = None) -> Future[Verification]:
+        """Recompute everything as of now, and with `books` compare every rate with its price book.
+
+        Some 40,000 postings a second: above VERIFY_BYTES a copy is audited in another thread, so that writes go on.
+        """
+        done: Future[Verification] = _running()
+
+        def begin(connection: sqlite3.Connection) -> Path | None:
+            if self.path.stat().st_size > VERIFY_BYTES:
+                return self._copy(connection)
+            done.set_result(_read(connection, lambda: make_verification(connection, self._now(), books)))
+            return None
+
+        def audit(copy: Path) -> Verification:
+            try:
+                with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+                    return make_verification(connection, self._now(), books)
+            finally:
+                copy.unlink(missing_ok=True)
+
+        self._afterwards(self._submit(begin), audit, done)
+        return done
+
+    def back_up(self) -> Future[Path]:
+        """A checked copy in the directory `backups` beside the file; writes go on between its steps. While one is being
+        copied, a second call is refused. The future raises LedgerError, also when the ledger is damaged."""
+        done: Future[Path] = _running()
+        self._afterwards(self._submit(self._copy), lambda copy: pack(copy, backups_of(self.path), self._now()), done)
+        return done
 
     def close(self) -> None:
         """Finish what was queued, close the file, join the thread. Idempotent; later calls fail with LedgerError."""
@@ -78,10 +131,60 @@ class SqliteLedger:
                 self._jobs.put(None)
         self._thread.join()
 
+    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run `query` in one snapshot of the file."""
+        return self._submit(lambda connection: _read(connection, lambda: query(connection)))
+
+    def _copy(self, connection: sqlite3.Connection) -> Path | None:
+        """In the thread of the ledger. Between two steps of the copy it does the jobs that wait."""
+        if self._copying:
+            raise LedgerError("a backup is being made already")
+        directory = backups_of(self.path)
+        draft = directory / f".copy-{self._now()}.db"
+        self._copying = True
+        try:
+            copy_in_steps(connection, draft, lambda: self._work_between(connection))
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        finally:
+            self._copying = False
+        return draft
+
+    def _work_between(self, connection: sqlite3.Connection) -> None:
+        for _ in range(self._jobs.qsize()):
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                break
+            job()
+        if self._closed:
+            raise LedgerError("it was closed before its backup was complete")
+        if self._opened is None or self._opened.connection is not connection:
+            raise LedgerError("its connection was lost during the backup")
+
+    def _afterwards(self, copied: Future[Path | None], work: Callable[[Path], T], done: Future[T]) -> None:
+        """Once the copy is there, do `work` on it in a thread of its own: reading it takes as long as making it did."""
+
+        def run(copy: Path) -> None:
+            try:
+                result = work(copy)
+            except (*FAILURES, LedgerError) as error:
+                done.set_exception(self._as_ledger_error(error))
+            else:
+                done.set_result(result)
+
+        def begin(ended: Future[Path | None]) -> None:
+            failure = ended.exception()
+            if failure is not None:
+                done.set_exception(failure)
+            elif (copy := ended.result()) is not None:
+                threading.Thread(target=run, args=(copy,), name="gpudeck-ledger-copy", daemon=True).start()
+
+        copied.add_done_callback(begin)
+
     def _submit(self, job: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        future: Future[T] = Future()
-        # Running from the start: cancelling an awaiting task must not silently drop a write that is still queued.
-        future.set_running_or_notify_cancel()
+        future: Future[T] = _running()
 
         def run() -> None:
             try:
@@ -149,13 +252,23 @@ class SqliteLedger:
         if isinstance(failure, (CreditChanged, UnknownAccount)):
             return failure
         text = str(failure)
+        kind = LedgerDamaged if isinstance(failure, LedgerDamaged) else LedgerError
         if isinstance(failure, sqlite3.Error):
             code = getattr(failure, "sqlite_errorname", None)
             text += f" ({code})" if code else ""
+            if (code or "").startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+                kind = LedgerDamaged
         elif not isinstance(failure, LedgerError):
             text = f"{type(failure).__name__}: {text}"
         prefix = f"ledger {self.path}: "
-        return LedgerError(plain(text if text.startswith(prefix) else prefix + text))
+        return kind(plain(text if text.startswith(prefix) else prefix + text))
+
+
+def _running() -> Future[Any]:
+    """Running from the start: cancelling an awaiting task must not silently drop a write that is still queued."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
 
 
 @contextmanager

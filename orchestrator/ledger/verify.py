@@ -8,14 +8,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 
-from orchestrator.contract.query import Verification
+from orchestrator.contract.query import AccountTotals, Verification
+from orchestrator.contract.snapshot import Tier
 from orchestrator.core.billing import due_u
+from orchestrator.core.pricing import PriceBook
 from orchestrator.ledger.journal import CREDIT_PREFIX, Txn, chained, credit_code, genesis
 from orchestrator.ledger.schema import STEPS, schema_sql
 
 PROBLEMS_SHOWN: Final = 100
+
+Books = Callable[[str], PriceBook | None]
+"""The price book of that name as it is now, its user's file before the shipped one; None when there is none."""
 
 
 class _Audit:
@@ -34,6 +40,13 @@ class _Audit:
         self.upto_ns: dict[str, int] = {}
         self.balances_u: dict[str, int] = defaultdict(int)
         """What the journal says each account's credit is; compared with the entries at the end."""
+        self.topped_up_u: dict[str, int] = defaultdict(int)
+        self.charged_u: dict[str, int] = defaultdict(int)
+        self.absorbed_u: dict[str, int] = defaultdict(int)
+        self.head = 0
+        self.head_hash = b""
+        self.rates = 0
+        self.notes: list[str] = []
 
     def complain(self, problem: str) -> None:
         self.problems_total += 1
@@ -49,6 +62,24 @@ class _Audit:
             entries=self.entries,
             drift_u=self.drift_u,
             problems=(*self.problems, *more),
+            notes=tuple(self.notes),
+            rates=self.rates,
+            totals=self._totals(),
+            head=self.head,
+            head_hash=self.head_hash.hex(),
+        )
+
+    def _totals(self) -> tuple[AccountTotals, ...]:
+        names = [name for (name,) in self.connection.execute("SELECT name FROM account ORDER BY seq")]
+        return tuple(
+            AccountTotals(
+                account=name,
+                topped_up_u=self.topped_up_u[name],
+                billed_u=self.charged_u[name],
+                absorbed_u=self.absorbed_u[name],
+                balance_u=self.balances_u[name],
+            )
+            for name in names
         )
 
     def check_schema(self) -> None:
@@ -85,6 +116,7 @@ class _Audit:
             if chained(previous, txn_id, balance_u, txn, entries) != digest:
                 self.complain(f"journal {txn_id}: its hash does not match, the row or one before it was changed")
             previous = digest
+            self.head, self.head_hash = txn_id, digest
             self._check_entries(txn_id, txn, entries, tiers)
             self._check_totals(txn_id, balance_u, txn, entries)
 
@@ -107,7 +139,9 @@ class _Audit:
             )
         interval_id = txn.interval_id
         if interval_id is None:
+            self.topped_up_u[txn.account] += txn.amount_u
             return
+        (self.absorbed_u if txn.absorbed else self.charged_u)[txn.account] += txn.amount_u
         self.posted_u[interval_id] += txn.amount_u
         self.billed_u[interval_id] += 0 if txn.absorbed else txn.amount_u
         if (txn.posted_u, txn.billed_u) != (self.posted_u[interval_id], self.billed_u[interval_id]):
@@ -180,18 +214,44 @@ class _Audit:
             self.drift_u += abs(posted - due)
             self.complain(f"interval {interval_id!r}: {posted} posted, {due} due from {start_ns} to {end_ns}")
 
+    def check_rates(self, books: Books) -> None:
+        """Compare the rate of every interval with the price book it names. A book is a version: under one name its
+        prices never change, so a rate that differs is a problem; a book that is gone cannot be compared."""
+        rows = self.connection.execute(
+            "SELECT price_book, gpu_type, tier, rate_uh, COUNT(*), MIN(id) FROM interval"
+            " GROUP BY price_book, gpu_type, tier, rate_uh ORDER BY price_book, gpu_type, tier, rate_uh"
+        ).fetchall()
+        found = {name: books(name) for name in sorted({row[0] for row in rows})}
+        for name, gpu_type, tier, rate_uh, count, example in rows:
+            book = found[name]
+            price = None if book is None else book.price(gpu_type)
+            if price is None:
+                what = "is not installed" if book is None else f"has no price for {gpu_type!r} any more"
+                self.notes.append(f"price book {name!r} {what}: {count} intervals of {gpu_type} were not compared")
+                continue
+            self.rates += count
+            expected = price.rate_uh(Tier(tier))
+            if rate_uh != expected:
+                self.complain(
+                    f"{count} intervals such as {example!r} are charged at {rate_uh} an hour, price book {name!r} says"
+                    f" {expected} for {gpu_type} at the {tier} tier; changed prices need a book of another name"
+                )
+
 
 def _entries(entries_json: str) -> list[tuple[str, int]]:
     return [(str(code), int(amount)) for code, amount in json.loads(entries_json)]
 
 
-def make_verification(connection: sqlite3.Connection, now_ns: int) -> Verification:
-    """Audit everything; `now_ns` bounds what may have been posted of open intervals. Raises sqlite3.Error."""
+def make_verification(connection: sqlite3.Connection, now_ns: int, books: Books | None = None) -> Verification:
+    """Audit everything; `now_ns` bounds what may have been posted of open intervals. Without `books` rates are not
+    compared. Raises sqlite3.Error."""
     audit = _Audit(connection, now_ns)
     audit.check_schema()
     audit.check_journal()
     audit.check_balances()
     audit.check_intervals()
+    if books is not None:
+        audit.check_rates(books)
     for (damage,) in connection.execute(f"PRAGMA integrity_check({PROBLEMS_SHOWN})"):
         if damage != "ok":
             audit.complain(f"the file is damaged: {damage}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+from textual import events
 from textual.pilot import Pilot
 
 from app.app import GpudeckApp
+from app.feed import follow
 from app.messages import Dialog, DialogWanted
 from app.screens.dialogs.dialog import DialogScreen
 from app.screens.dialogs.fields import Choice, Field, TextInput
-from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.command import Command, Outcome, RefusalCode, Refused
 from orchestrator.contract.query import Query
 from orchestrator.contract.snapshot import Snapshot
 from tests.app import fakes
@@ -23,6 +27,16 @@ from tests.waiting import until
 
 Kind = TypeVar("Kind", bound=DialogScreen)
 SMALL, WIDE = (80, 24), (120, 40)
+
+
+class BareApp(GpudeckApp):
+    """The app without its dashboard: dialogs do not need one behind them, and it costs most of a test's time."""
+
+    CSS_PATH = Path(inspect.getfile(GpudeckApp)).with_name("app.tcss")
+
+    def on_mount(self, event: events.Mount) -> None:  # type: ignore[override]
+        event.prevent_default()
+        self.run_worker(follow(self.client, self.post_message, asyncio.sleep), name="feed", exit_on_error=True)
 
 
 class HeldClient(fakes.FakeClient):
@@ -45,6 +59,18 @@ class HeldClient(fakes.FakeClient):
         self.waiting += 1
         await self.gate.wait()
         self.waiting -= 1
+
+
+def refusing(
+    message: str, field: str | None = None, code: RefusalCode = RefusalCode.INVALID, **more: int
+) -> Callable[[Command], Outcome]:
+    """An `outcome` that refuses everything."""
+    return lambda command: Refused(id=command.id, code=code, message=message, field=field, **more)
+
+
+def silent(command: Command) -> Outcome:
+    """An `outcome` that never arrives."""
+    raise ConnectionError("the socket is gone")
 
 
 @dataclass
@@ -70,6 +96,18 @@ class Stage:
         await until(lambda: isinstance(self.app.screen, kind), what=kind.__name__)
         await self.pilot.pause()
         return self.dialog(kind)
+
+    async def gone(self, kind: type[DialogScreen]) -> None:
+        """Wait until no `kind` is in front."""
+        await until(lambda: not isinstance(self.app.screen, kind), what=f"{kind.__name__} to close")
+        await self.pilot.pause()
+
+    async def sent(self, count: int = 1) -> Any:
+        """The newest of exactly `count` commands."""
+        await until(lambda: len(self.client.sent) >= count, what="a command")
+        await self.pilot.pause()
+        assert len(self.client.sent) == count
+        return self.client.sent[-1]
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
@@ -101,7 +139,7 @@ class Stage:
             return " ".join(text.split()) in " ".join(self.text().replace("│", " ").split())
 
         try:
-            await until(seen, timeout_s=5)
+            await until(seen)
         except AssertionError as error:
             raise AssertionError(f"not on the screen: {text}\n{self.text()}") from error
 
@@ -113,14 +151,15 @@ async def stage(
     *,
     client: fakes.FakeClient | None = None,
     size: tuple[int, int] = SMALL,
+    bare: bool = True,
 ) -> AsyncIterator[Stage]:
-    """The app with `dialog` open. The feed stays silent after the first frame."""
+    """The app with `dialog` open, over nothing or (bare False) over its dashboard."""
     client = client or fakes.FakeClient(fakes.rich())
-    app = GpudeckApp(client)
+    app = BareApp(client) if bare else GpudeckApp(client)
     async with app.run_test(size=size) as pilot:
         await until(lambda: app.snapshot is not None, what="the first snapshot")
         made = Stage(app, pilot, client)
         if dialog is not None:
-            app.screen.post_message(DialogWanted(dialog, slug))
+            app.post_message(DialogWanted(dialog, slug))
             await made.front(DialogScreen)
         yield made

@@ -9,9 +9,10 @@ import pytest
 from app.present import credit, form, offer
 from app.present.form import LABELS, Invalid, Texts
 from app.present.text import text, width
-from orchestrator.contract.endpoint import EndpointSpec, QueueDelay, RequestCount, Visibility
+from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount, Visibility
 from orchestrator.contract.limits import RESERVED_SLUGS, slug_problem
 from orchestrator.contract.query import AskQuote, Quote
+from orchestrator.contract.secrets import MASK
 from orchestrator.contract.snapshot import EndpointState, EngineKind, EngineView, ModelView, PriceView
 from orchestrator.core.commands import ROLLING_FIELDS
 from tests.app import fakes
@@ -144,6 +145,16 @@ def test_an_edit_cannot_empty_the_concurrency() -> None:
     kept = spec(concurrency=4)
     found = form.read(replace(Texts.of(kept), concurrency=""), fakes.rich(), kept)
     assert "cannot be emptied" in found.problems["concurrency"]
+
+
+def test_a_masked_secret_is_kept_by_an_edit_and_refused_where_there_is_none_to_keep() -> None:
+    kept = spec(env={"HF_TOKEN": MASK, "MODE": "a"})
+    found = form.read(replace(Texts.of(kept), env=f"HF_TOKEN={MASK}\nMODE=b"), fakes.rich(), kept)
+    assert found.spec is not None
+    assert form.update(kept, found.spec) == EndpointChanges(env={"HF_TOKEN": MASK, "MODE": "b"})
+    for original in (None, spec()):
+        lost = form.read(replace(GOOD, env=f"HF_TOKEN={MASK}"), fakes.rich(), original)
+        assert "HF_TOKEN is only a mask" in lost.problems["env"]
 
 
 def test_a_priced_type_that_is_not_here_is_refused() -> None:

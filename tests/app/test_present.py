@@ -169,6 +169,21 @@ def test_money_turns_amber_when_warned_and_red_when_suspended() -> None:
     assert "no burn" in "\n".join(texts(money.rows(idle, (), 44, 12, Density.NORMAL)))
 
 
+def test_money_shows_the_balances_of_all_accounts() -> None:
+    others = (
+        fakes.account(name="lab", balance_u=12_500_000, per_hour_u=0),
+        fakes.account(name="[red]team", balance_u=9_000_000, suspended=True),
+        fakes.account(name="a-name-that-is-longer-than-the-panel-is-wide"),
+    )
+    shown = texts(money.rows(fakes.account(), (1, 2, 3), 44, 12, Density.NORMAL, others))
+    assert [text.split()[0] for text in shown[1:4]] == ["[red]team", "lab", "a-name-that-is-lo…"]
+    assert [text.split()[-1] for text in shown[1:4]] == ["$9.00", "$12.50", "$642.37"]
+    assert max(map(len, shown)) <= 44
+    compact = texts(money.rows(fakes.account(), (), 30, 6, Density.COMPACT, others))
+    assert len(compact) == 6
+    assert compact[-1] == "+2 more: `gpudeck account ls`"
+
+
 def test_traffic_fills_the_height_it_has() -> None:
     for height in (7, 10, 14, 20):
         assert len(traffic.rows(fakes.sketch(), 60, height, Density.NORMAL)) == height

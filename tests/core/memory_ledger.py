@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core import writes as w
 from orchestrator.core.billing import due_u
@@ -20,8 +20,12 @@ class MemoryLedger:
     closed: dict[str, w.IntervalClosed] = field(default_factory=dict)
     posted: dict[str, list[w.Posted]] = field(default_factory=dict)
     seen_ns: dict[str, int] = field(default_factory=dict)
+    idle_ns: dict[str, int | None] = field(default_factory=dict)
     commands: list[w.CommandDone] = field(default_factory=list)
     serial: int = 0
+    watches: dict[str, w.SavedWatch] = field(default_factory=dict)
+    mails: dict[w.MailKey, w.MailQueued] = field(default_factory=dict)
+    settled: set[w.MailKey] = field(default_factory=set)
 
     def apply(self, batch: tuple[w.Write, ...]) -> None:
         for one in batch:
@@ -47,9 +51,11 @@ class MemoryLedger:
                 self.workers[one.worker_id] = w.SavedWorker(one, None, None, None)
             case w.WorkerStarted(worker_id, ref, at_ns):
                 old = self.workers[worker_id]
+                assert old.started_ns is None, "a start was written twice"
                 self.workers[worker_id] = w.SavedWorker(old.intent, ref, at_ns, old.ready_ns)
             case w.WorkerReady(worker_id, at_ns):
                 old = self.workers[worker_id]
+                assert old.ready_ns is None, "readiness was written twice"
                 self.workers[worker_id] = w.SavedWorker(old.intent, old.engine_ref, old.started_ns, at_ns)
             case w.WorkerEnded(worker_id):
                 assert worker_id not in self.ended
@@ -59,6 +65,7 @@ class MemoryLedger:
             case w.Posted(interval_id, account, _, amount_u, _, absorbed):
                 assert interval_id not in self.closed
                 assert amount_u > 0
+                self._check_posting(one)
                 self.posted[interval_id].append(one)
                 if not absorbed:
                     self.balances_u[account] -= amount_u
@@ -67,9 +74,25 @@ class MemoryLedger:
             case w.Heartbeat(interval_ids, at_ns):
                 for interval_id in interval_ids:
                     assert interval_id not in self.closed
-                    self.seen_ns[interval_id] = at_ns
+                    self.seen_ns[interval_id] = max(at_ns, self.seen_ns[interval_id])
+                    self.idle_ns[interval_id] = dict(one.idle).get(interval_id)
             case w.CommandDone():
                 self.commands.append(one)
+            case w.MailSet(account, mail):
+                self.watches[account] = replace(self.watches.get(account, w.SavedWatch()), mail=mail)
+            case w.CreditWatched(account, warnings, alerted_uh, suspensions):
+                old_watch = self.watches.get(account, w.SavedWatch())
+                assert warnings >= old_watch.warnings
+                assert suspensions >= old_watch.suspensions
+                self.watches[account] = replace(
+                    old_watch, warnings=warnings, alerted_uh=alerted_uh, suspensions=suspensions
+                )
+            case w.MailQueued(key):
+                assert key not in self.mails, "two mails for one crossing"
+                self.mails[key] = one
+            case w.MailTried(key, state):
+                if state != "queued":
+                    self.settled.add(key)
             case _:
                 pass
 
@@ -83,6 +106,12 @@ class MemoryLedger:
         self.opened[one.interval_id] = one
         self.posted[one.interval_id] = []
         self.seen_ns[one.interval_id] = one.start_ns
+
+    def _check_posting(self, one: w.Posted) -> None:
+        row, before = self.opened[one.interval_id], self.posted[one.interval_id]
+        assert all(p.upto_ns < one.upto_ns for p in before), "a posting goes back in time"
+        total = one.amount_u + sum(p.amount_u for p in before)
+        assert total <= due_u(row.rate_uh, one.upto_ns - row.start_ns), "more is posted than is due"
 
     def _close(self, one: w.IntervalClosed) -> None:
         assert one.interval_id not in self.closed
@@ -102,7 +131,13 @@ class MemoryLedger:
             endpoints=tuple(self.endpoints.values()),
             workers=tuple(row for key, row in self.workers.items() if key not in self.ended),
             intervals=tuple(
-                w.SavedInterval(self.opened[i], sum(p.amount_u for p in self.posted[i]), self.seen_ns[i])
+                w.SavedInterval(
+                    self.opened[i],
+                    sum(p.amount_u for p in self.posted[i]),
+                    self.seen_ns[i],
+                    max((p.upto_ns for p in self.posted[i]), default=0),
+                    self.idle_ns.get(i),
+                )
                 for i in open_ids
             ),
             keys=(),
@@ -115,4 +150,6 @@ class MemoryLedger:
             spent_month_u={},
             account_today_u={},
             read_ns=now_ns,
+            watches=dict(self.watches),
+            mails=tuple(mail for key, mail in self.mails.items() if key not in self.settled),
         )

@@ -10,8 +10,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.command import (
     CreateEndpoint,
     DeleteEndpoint,
@@ -23,8 +24,26 @@ from orchestrator.contract.command import (
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount
 from orchestrator.contract.snapshot import EngineKind, EngineView, Tier
 from orchestrator.core import events as ev
-from tests.core.world import ENGINE, Caller, World
+from orchestrator.core.billing import POSTING_LAG_NS
+from orchestrator.core.pricing import Price, PriceBook, PriceSchedule
+from orchestrator.core.workload import Exit, ExitCause
+from tests.core.onlooker import examine, open_and_running_agree
+from tests.core.world import ENGINE, START_NS, Caller, World
 
+RATES = {"L40": 2_670_000, "H100": 8_900_000}
+SWITCHES_S = (0, 90, 400, 3_000)
+PRICES = PriceSchedule(
+    (0, *(START_NS + seconds * SECOND_NS for seconds in SWITCHES_S[1:])),
+    tuple(
+        PriceBook(
+            name=f"book-{n}",
+            prices={kind: Price(baseline_uh=uh + n, autoscale_uh=5 * uh - n) for kind, uh in RATES.items()},
+        )
+        for n in range(len(SWITCHES_S))
+    ),
+)
+GONE = Exit(ExitCause.ERROR, 1, START_NS, "told again")
+MOSTLY = st.sampled_from([True, True, True, False])
 SLUGS = st.sampled_from(["one", "two", "three"])
 SETUPS = st.sampled_from([(0, 1), (0, 3), (1, 1), (1, 2), (2, 3)])
 POLICIES = st.sampled_from([QueueDelay(seconds=0.5), QueueDelay(), RequestCount(value=1), RequestCount(value=4)])
@@ -33,8 +52,17 @@ POLICIES = st.sampled_from([QueueDelay(seconds=0.5), QueueDelay(), RequestCount(
 class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World("L40:4,H100:1", credit_u=2_000_000_000)
+        self.world = World("L40:4,H100:1", credit_u=2_000_000_000, prices=PRICES)
         self.callers: list[Caller] = []
+        self.late_ns = 0
+        """How late an end may have been noticed, or how far off its time may be."""
+
+    @initialize(setup=SETUPS, policy=POLICIES, idle_s=st.integers(1, 30))
+    def begin(self, setup: tuple[int, int], policy: Any, idle_s: int) -> None:
+        """Something runs from the first step on: an empty host hides everything."""
+        self.create("one", setup, policy, idle_s)
+        self.call("one", 3, 5.0)
+        self.world.advance(4)
 
     @rule(slug=SLUGS, setup=SETUPS, policy=POLICIES, idle_s=st.integers(1, 30))
     def create(self, slug: str, setup: tuple[int, int], policy: Any, idle_s: int) -> None:
@@ -71,7 +99,7 @@ class Lifecycle(RuleBasedStateMachine):
     @precondition(lambda self: self.world.running)
     @rule(data=st.data())
     def remove_behind_our_back(self, data: Any) -> None:
-        self.world.running.pop(data.draw(st.sampled_from(sorted(self.world.running))))
+        self.world.vanish(data.draw(st.sampled_from(sorted(self.world.running))))
         self.world.relist()
 
     @precondition(lambda self: self.world.state.workers)
@@ -79,26 +107,63 @@ class Lifecycle(RuleBasedStateMachine):
     def fail_health(self, data: Any) -> None:
         self.world.handle(ev.WorkerUnhealthy(data.draw(st.sampled_from(sorted(self.world.state.workers))), 3))
 
-    @rule(healthy=st.booleans(), dies=st.booleans(), cold_s=st.floats(0.1, 30))
+    @rule(healthy=MOSTLY, dies=MOSTLY.map(lambda usual: not usual), cold_s=st.floats(0.1, 30))
     def weather(self, healthy: bool, dies: bool, cold_s: float) -> None:
         self.world.healthy, self.world.dies_after_start, self.world.cold_start_s = healthy, dies, cold_s
 
-    @rule(up=st.booleans())
+    @rule(up=MOSTLY)
     def engine(self, up: bool) -> None:
         self.world.handle(
             ev.EngineProbed(ENGINE if up else EngineView(kind=EngineKind.VIRTUAL, ok=False, detail="gone"))
         )
         self.world.refuse = None if up else ("engine_missing", "no engine", False)
 
-    @rule(problem=st.sampled_from([None, "disk full"]))
+    @rule(problem=st.sampled_from([None, None, None, "disk full"]))
     def disk(self, problem: str | None) -> None:
         self.world.handle(ev.LedgerChecked(problem))
 
-    @rule(answers=st.booleans())
-    def crash(self, answers: bool) -> None:
-        self.world.crash(engine_answers=answers)
+    @rule(answers=st.booleans(), away_s=st.floats(0, 90), reboot=MOSTLY.map(lambda usual: not usual))
+    def crash(self, answers: bool, away_s: float, reboot: bool) -> None:
+        """SIGKILL; a host that reboots takes its workers with it, and Docker lies about when."""
+        boot = f"boot-{self.world.life}" if reboot else None
+        if reboot:
+            self.world.lose_host()
+        self.world.crash(away_s=away_s, engine_answers=answers, boot=boot)
         if not answers:
             self.world.relist()
+
+    @rule(seconds=st.floats(31, 4_000))
+    def sleep(self, seconds: float) -> None:
+        self.world.suspend(seconds)
+
+    @rule(seconds=st.floats(-4_000, 4_000))
+    def set_the_wall_clock(self, seconds: float) -> None:
+        self.world.skew_ns += int(seconds * SECOND_NS)
+        self.late_ns = max(self.late_ns, POSTING_LAG_NS)
+
+    @rule(silent=MOSTLY.map(lambda usual: not usual))
+    def lose_notifications(self, silent: bool) -> None:
+        """Ends are noticed by the next list only."""
+        self.world.silent = silent
+        self.late_ns = max(self.late_ns, 10 * SECOND_NS)
+
+    @precondition(lambda self: self.world.lives)
+    @rule(data=st.data())
+    def repeat(self, data: Any) -> None:
+        """I7: what is told twice, or late, changes nothing that it should not."""
+        worker_id = data.draw(st.sampled_from(sorted(self.world.lives)))
+        if worker_id in self.world.running:
+            self.world.handle(ev.WorkerLaunched(worker_id, self.world.running[worker_id]))
+        elif worker_id not in self.world.state.workers:
+            self.world.handle(ev.WorkerExited(worker_id, GONE))
+            self.world.handle(ev.WorkerHealthy(worker_id))
+
+    @rule()
+    def list_twice(self) -> None:
+        self.world.relist()
+        before = self.world.ledger.balances_u, dict(self.world.ledger.closed)
+        self.world.relist()
+        assert before == (self.world.ledger.balances_u, dict(self.world.ledger.closed))
 
     @rule(amount=st.integers(1, 50_000_000))
     def top_up(self, amount: int) -> None:
@@ -122,6 +187,7 @@ class Lifecycle(RuleBasedStateMachine):
         """Fair weather: everything wanted comes up, everybody is answered, then nothing is left."""
         world = self.world
         world.healthy, world.dies_after_start, world.cold_start_s, world.refuse = True, False, 1.0, None
+        world.silent = False
         world.handle(ev.LedgerChecked(None))
         world.handle(ev.EngineProbed(ENGINE))
         world.top_up(10_000_000_000)
@@ -136,6 +202,7 @@ class Lifecycle(RuleBasedStateMachine):
                 assert world.ready(slug) >= endpoint.spec.baseline, (slug, endpoint, world.workers(slug))
                 assert world.table.routes[slug].lane.queued == 0, "somebody waits for ever"
                 assert world.ready(slug) == len(world.workers(slug)) == endpoint.spec.baseline
+        open_and_running_agree(world)
         for slug in list(world.state.endpoints):
             world.command(DeleteEndpoint(id=world.id(), slug=slug))
         world.advance(60)
@@ -144,6 +211,7 @@ class Lifecycle(RuleBasedStateMachine):
         assert world.running == {}, "an orphan"
         assert dict(world.state.workers) == {}
         assert set(world.ledger.opened) == set(world.ledger.closed), "an interval was left open"
+        examine(world, late_ns=self.late_ns)
 
 
 EXAMPLES = int(os.environ.get("GPUDECK_EXAMPLES", "40"))

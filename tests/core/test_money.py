@@ -29,7 +29,7 @@ def test_a_day_of_one_l40_costs_exactly_64_08() -> None:
     world = World()
     world.create(setup="1-1")
     world.until(lambda: world.ready() == 1)
-    world.tick_s = 60
+    world.tick_s = 20
     start = next(w for w in world.writes if isinstance(w, IntervalOpened)).start_ns
     world.advance((start + 24 * HOUR_NS - world.now_ns) / SECOND_NS)
     assert world.snapshot().accounts[0].balance_u == 10_000 * DOLLAR_U - 64_080_000
@@ -134,7 +134,7 @@ def test_a_decrease_always_passes() -> None:
     world = World(credit_u=200 * DOLLAR_U)
     world.create(setup="2-2")
     world.until(lambda: world.ready() == 2)
-    world.tick_s = 60
+    world.tick_s = 20
     world.advance(20 * 3600)
     assert world.snapshot().accounts[0].balance_u < 96 * DOLLAR_U
     update = UpdateEndpoint(id=world.id(), slug="echo", changes=EndpointChanges(baseline=1))
@@ -170,7 +170,7 @@ def test_ten_dollars_exactly_stays_on() -> None:
 def test_the_warning_fires_once_per_crossing() -> None:
     world = World(credit_u=65 * DOLLAR_U)
     world.create(setup="1-1")
-    world.tick_s = 60
+    world.tick_s = 20
     world.until(lambda: world.state.accounts["local"].warned, limit_s=24 * 3600, step_s=60)
     assert world.snapshot().accounts[0].balance_u > 26 * DOLLAR_U
     world.advance(3600)

@@ -89,11 +89,12 @@ def test_a_worker_started_just_before_the_crash_is_adopted_with_its_own_start() 
     ("boot", "code", "at_ns", "end_ns", "source"),
     [
         (BOOT, 0, START_NS - 5, START_NS - 5, "exit"),  # B2: same boot, plausible: trusted
-        ("other", 0, START_NS - 5, START_NS - 10, "exit"),  # B3: another boot
-        (BOOT, 255, START_NS - 5, START_NS - 10, "exit"),  # B3: host crash
-        (BOOT, 0, START_NS - 20, START_NS - 10, "exit"),  # before it was last seen alive
-        (BOOT, 0, START_NS + MINUTE, START_NS - 10, "exit"),  # in the future
-        (BOOT, 0, None, START_NS - 10, "exit"),
+        (BOOT, 0, START_NS - 20, START_NS - 20, "exit"),  # a heartbeat crossed the end: within the posting lag
+        ("other", 0, START_NS - 5, START_NS - 10, "last_seen"),  # B3: another boot
+        (BOOT, 255, START_NS - 5, START_NS - 10, "last_seen"),  # B3: host crash
+        (BOOT, 0, START_NS - 20 * SECOND_NS, START_NS - 10, "last_seen"),  # long before it was last seen alive
+        (BOOT, 0, START_NS + MINUTE, START_NS - 10, "last_seen"),  # in the future
+        (BOOT, 0, None, START_NS - 10, "last_seen"),  # B5
     ],
 )
 def test_an_exit_meanwhile_is_trusted_only_when_it_can_be(

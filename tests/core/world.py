@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from orchestrator.assets import load_models, load_price_book
 from orchestrator.contract.base import SECOND_NS
@@ -19,6 +20,8 @@ from orchestrator.core import effects as fx
 from orchestrator.core import events as ev
 from orchestrator.core.lane import Closed, Slot
 from orchestrator.core.observe import Surroundings, observe
+from orchestrator.core.pricing import PriceSchedule, always
+from orchestrator.core.recovery import earliest_ns
 from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import Rules, State
 from orchestrator.core.step import step
@@ -79,7 +82,12 @@ class World:
     """One host. Engine behaviour is set by attributes; everything the core did is in `effects` and `writes`."""
 
     def __init__(
-        self, gpu_text: str = "L40:4", *, cold_start_s: float = 2.0, credit_u: int | None = 10_000_000_000
+        self,
+        gpu_text: str = "L40:4",
+        *,
+        cold_start_s: float = 2.0,
+        credit_u: int | None = 10_000_000_000,
+        prices: PriceSchedule | None = None,
     ) -> None:
         self.now_ns = START_NS
         self.cold_start_s = cold_start_s
@@ -89,8 +97,21 @@ class World:
         """(fault code, message, fatal) of every start."""
         self.dies_after_start = False
         self.running: dict[str, Observed] = {}
+        self.evidence: dict[str, Observed] = {}
+        """Ended workers that the engine still remembers."""
+        self.lives: dict[str, list[int | None]] = {}
+        """Start and end of every worker, as an onlooker's clock has them."""
+        self.gone = False
+        """The orchestrator is away: nothing reaches it."""
+        self.away: list[tuple[int, int, dict[str, int]]] = []
+        """Every absence, with the idle time-outs (seconds) of the endpoints at its beginning."""
+        self.asleep: list[tuple[int, int]] = []
+        self.skew_ns = 0
+        """The wall clock, by which the engine goes, less the orchestrator's own clock."""
         self.watched: set[str] = set()
         self.healthy = True
+        self.silent = False
+        """Notifications of ends are lost: only a list tells."""
         self.effects: list[fx.Effect] = []
         self.writes: list[Write] = []
         self.ledger = MemoryLedger(balances_u={} if credit_u is None else {"local": credit_u})
@@ -107,7 +128,10 @@ class World:
         self._ids = itertools.count(1)
         self._nudged = False
         rules = Rules(
-            instance="f" * 32, boot_id=BOOT, models=load_models(None), prices=load_price_book("2025-seed", None)
+            instance="f" * 32,
+            boot_id=BOOT,
+            models=load_models(None),
+            prices=prices or always(load_price_book("2025-seed", None)),
         )
         self.state = State(rules=rules)
         self._gpus = gpus(gpu_text)
@@ -141,6 +165,12 @@ class World:
             self.advance(step_s)
         return (self.now_ns - start) / SECOND_NS
 
+    def suspend(self, seconds: float) -> None:
+        """The host sleeps: time passes, nothing runs."""
+        start = self.now_ns
+        self.now_ns += int(seconds * SECOND_NS)
+        self.asleep.append((start, self.now_ns))
+
     def _tick_forever(self, life: int) -> None:
         if life == self.life:
             self.tick()
@@ -162,11 +192,15 @@ class World:
         self.tick()
 
     def tick(self) -> None:
+        if self.gone:
+            return
         self.handle(ev.Ticked(self.routes.lanes_seen()))
 
     # --- events and effects
 
     def handle(self, event: ev.Happening) -> list[fx.Effect]:
+        if self.gone:
+            return []
         self.state, effects = step(self.state, event, self.now_ns)
         self.effects.extend(effects)
         for effect in effects:
@@ -195,10 +229,12 @@ class World:
             case fx.WatchHealth(worker_id):
                 self.watched.add(worker_id)
                 self.later(self.cold_start_s, lambda: self._probe(worker_id))
+            case fx.RemoveWorker(worker_id):
+                self.evidence.pop(worker_id, None)
             case fx.Leave():
                 self.left = True
             case _:
-                pass  # keys and removals have no counterpart in this world
+                pass  # keys have no counterpart in this world
 
     def _start(self, spec: WorkerSpec, life: int) -> None:
         if life != self.life:
@@ -209,16 +245,31 @@ class World:
             return
         seen = Observed(
             spec.worker_id, f"ref-{spec.worker_id}", spec.endpoint, spec.interval_id, "127.0.0.1", 9_000,
-            self.now_ns, self.now_ns, None,
+            self.now_ns + self.skew_ns, self.now_ns + self.skew_ns, None,
         )  # fmt: skip
         self.running[spec.worker_id] = seen
+        self.lives[spec.worker_id] = [self.now_ns, None]
         self.handle(ev.WorkerLaunched(spec.worker_id, seen))
         if self.dies_after_start:
             self.later(0.5, lambda: self.kill(spec.worker_id, code=1))
 
     def _stop(self, worker_id: str) -> None:
-        if self.running.pop(worker_id, None) is not None:
-            self.handle(ev.WorkerExited(worker_id, Exit(ExitCause.CLEAN, 0, self.now_ns, "exit code 0")))
+        self._end(worker_id, ExitCause.CLEAN, 0, ())
+
+    def _end(self, worker_id: str, cause: ExitCause, code: int, log: tuple[str, ...]) -> None:
+        seen = self.running.pop(worker_id, None)
+        if seen is None:
+            return
+        self.lives.setdefault(worker_id, [None, None])[1] = self.now_ns
+        exit_ = Exit(cause, code, self.now_ns + self.skew_ns, f"exit code {code}", log)
+        self.evidence[worker_id] = replace(seen, exit=exit_)
+        if not self.silent:
+            self.handle(ev.WorkerExited(worker_id, exit_))
+
+    def vanish(self, worker_id: str) -> None:
+        """Somebody removes the worker, and its evidence with it."""
+        del self.running[worker_id]
+        self.lives[worker_id][1] = self.now_ns
 
     def _probe(self, worker_id: str) -> None:
         if self.healthy and worker_id in self.running:
@@ -226,26 +277,42 @@ class World:
 
     def kill(self, worker_id: str, *, code: int = 137) -> None:
         """The worker ends by itself."""
-        if self.running.pop(worker_id, None) is not None:
-            log = ("loading", "boom")
-            exit_ = Exit(ExitCause.ERROR, code, self.now_ns, f"exit code {code}", log)
-            self.handle(ev.WorkerExited(worker_id, exit_))
+        self._end(worker_id, ExitCause.ERROR, code, ("loading", "boom"))
 
-    def crash(self, *, engine_answers: bool = True) -> None:
-        """SIGKILL and restart: requests are gone, workers run on, the ledger remembers."""
+    def lose_host(self) -> None:
+        """The host goes down: workers end now, Docker writes 255 and the time of its own return."""
+        for worker_id, seen in list(self.running.items()):
+            self.lives[worker_id][1] = self.now_ns
+            lie = Exit(ExitCause.ERROR, 255, None, "exit code 255")
+            self.evidence[worker_id] = replace(seen, exit=lie)
+        self.running.clear()
+
+    def crash(self, *, away_s: float = 0.0, engine_answers: bool = True, boot: str | None = None) -> None:
+        """SIGKILL, `away_s` seconds in which workers run on, restart: requests are gone, the ledger remembers."""
+        start = self.now_ns
+        idle_s = {slug: e.spec.idle_timeout_s for slug, e in self.state.endpoints.items()}
         self.life += 1
+        self.gone = True
+        self.advance(away_s)
+        self.gone = False
+        self.away.append((start, self.now_ns, idle_s))
         self.table = RoutingTable()
         self.routes = Routes(self.table, self._nudge)
         self._nudged = False
-        self.state = State(rules=self.state.rules)
-        observed = tuple(self.running.values()) if engine_answers else None
-        self.handle(ev.Booted(self.ledger.saved(self.now_ns), observed, ENGINE, self._gpus))
+        rules = self.state.rules if boot is None else replace(self.state.rules, boot_id=boot)
+        self.state = State(rules=rules)
+        saved = self.ledger.saved(self.now_ns)
+        if earliest_ns(saved) == 0 and self.skew_ns > 0:
+            # Nothing runs: the wall clock is right again (clock.continued_now). Never back, for the onlooker's sake.
+            self.now_ns, self.skew_ns = self.now_ns + self.skew_ns, 0
+        observed = (*self.running.values(), *self.evidence.values()) if engine_answers else None
+        self.handle(ev.Booted(saved, observed, ENGINE, self._gpus))
         self._tick_forever(self.life)
         self.later(10.0, lambda life=self.life: self._patrol_forever(life))
 
     def relist(self) -> None:
         """The patrol's list: the whole truth of the engine."""
-        self.handle(ev.Relisted(tuple(self.running.values()), self.now_ns))
+        self.handle(ev.Relisted((*self.running.values(), *self.evidence.values()), self.now_ns))
 
     def _check(self) -> None:
         """Invariants of every instant (features.md R12; reliability.md I4)."""

@@ -48,6 +48,8 @@ class Host:
     process: subprocess.Popen[bytes] | None = None
     client: SocketClient | None = None
     key: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Added to the orchestrator's environment at the next start."""
 
     @property
     def places(self) -> Places:
@@ -55,7 +57,7 @@ class Host:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**os.environ, "GPUDECK_HOME": str(self.home)}
+        return {**os.environ, "GPUDECK_HOME": str(self.home), **self.variables}
 
     @property
     def url(self) -> str:
@@ -73,6 +75,12 @@ class Host:
     async def start(self) -> None:
         """Start it and wait until the control socket answers."""
         self.process = self.spawn()
+        await self.attach()
+
+    async def attach(self) -> None:
+        """Wait until the control socket of the process that was spawned answers."""
+        assert self.process is not None
+        await self._forget_client()
         self.client = SocketClient(self.places.socket_file)
         async with asyncio.timeout(30):
             while True:
@@ -95,9 +103,23 @@ class Host:
         """SIGKILL, as a crash would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
+        await self.bury()
+
+    async def bury(self) -> None:
+        """Wait for the end of the process, and let go of everything that led to it."""
+        assert self.process is not None
         await asyncio.to_thread(self.process.wait)
         self._close_pipe()
         await self._forget_client()
+
+    async def terminate(self) -> int:
+        """SIGTERM: stops as the settings say, leaving the workers. Returns the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        code = await asyncio.to_thread(self.process.wait, 60)
+        self._close_pipe()
+        await self._forget_client()
+        return code
 
     async def stop(self) -> None:
         """Drain and stop; nothing may be left running."""
@@ -141,13 +163,13 @@ class Host:
     async def endpoint(self, slug: str = "echo") -> EndpointView:
         return next(e for e in (await self.snapshot()).endpoints if e.spec.slug == slug)
 
-    async def create(self, setup: str, slug: str = "echo", **fields: object) -> None:
+    async def create(self, setup: str, slug: str = "echo", *, credit_u: int = 1_000_000_000, **fields: object) -> None:
         baseline, maximum = setup.split("-")
         spec = EndpointSpec.model_validate(
             {"slug": slug, "model": "echo", "gpu_type": "L40", "baseline": int(baseline), "maximum": int(maximum),
              "concurrency": 1, **fields}
         )  # fmt: skip
-        await self.accept(TopUp(id=new_id(), account="local", amount_u=1_000_000_000))
+        await self.accept(TopUp(id=new_id(), account="local", amount_u=credit_u))
         await self.accept(CreateEndpoint(id=new_id(), spec=spec))
         if not self.key:
             self.key = (await self.accept(CreateKey(id=new_id(), name="test"))).secret or ""

@@ -19,6 +19,8 @@ from tests.waiting import until
 
 KEY = "gd_k1_owner"
 OTHER_KEY = "gd_k2_other"
+PATIENCE_S = 15.0
+"""A reply that does not come in this time fails the test (pytest's own time-out cannot interrupt uvloop)."""
 QUICK = Limits(sweep_s=0.02)
 """The real limits with a sweep fast enough that tests of deadlines need not wait for it."""
 
@@ -72,7 +74,8 @@ class Caller:
         self.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
 
     async def head(self) -> Reply:
-        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
+        async with asyncio.timeout(PATIENCE_S):
+            lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
         version, status, _ = lines[0].split(" ", 2)
         assert version == "HTTP/1.1"
         pairs = [line.split(": ", 1) for line in lines[1:]]
@@ -90,22 +93,24 @@ class Caller:
             assert reply.get("content-length") is None
             while chunk := await self.chunk():
                 reply.body += chunk
-        elif (length := reply.get("content-length")) is not None:
-            reply.body = await self.reader.readexactly(int(length))
-        else:
-            reply.body = await self.reader.read()
+            return reply
+        length = reply.get("content-length")
+        async with asyncio.timeout(PATIENCE_S):
+            reply.body = await (self.reader.read() if length is None else self.reader.readexactly(int(length)))
         return reply
 
     async def chunk(self) -> bytes:
         """The next chunk; empty at the end of the body."""
-        size = int(await self.reader.readuntil(b"\r\n"), 16)
-        data = await self.reader.readexactly(size + 2)
+        async with asyncio.timeout(PATIENCE_S):
+            size = int(await self.reader.readuntil(b"\r\n"), 16)
+            data = await self.reader.readexactly(size + 2)
         assert data.endswith(b"\r\n")
         return data[:-2]
 
     async def closed(self) -> bytes:
         """What still comes before the gateway closes the connection."""
-        return await asyncio.wait_for(self.reader.read(), 10)
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.reader.read()
 
     def close(self) -> None:
         self.writer.transport.abort()

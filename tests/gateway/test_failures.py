@@ -202,6 +202,18 @@ async def test_more_bytes_than_announced_never_become_another_reply(rig: Rig) ->
     assert a.opened == 2
 
 
+async def test_bytes_on_an_idle_connection_never_become_a_reply(rig: Rig) -> None:
+    (a,) = await rig.workers("a")
+    caller = await rig.caller()
+    caller.request("GET", "/v1/sketch/lies-late")
+    assert len((await caller.reply()).body) == 200
+    assert rig.gateway.worker_connections == 1
+    a.gate.set()
+    await until(lambda: rig.gateway.worker_connections == 0, timeout_s=2)
+    caller.request("GET", "/v1/sketch/ok")
+    assert len((await caller.reply()).body) == 200
+
+
 async def test_a_workers_5xx_is_passed_on_and_counted(rig: Rig) -> None:
     await rig.workers("a")
     reply = await rig.call("POST", "/v1/sketch/failing")

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from tests.gateway.rig import Rig
+from tests.gateway.rig import PATIENCE_S, Rig
 from tests.waiting import until
 
 
@@ -191,6 +191,8 @@ async def test_a_flood_of_pipelined_requests_waits_outside(rig: Rig) -> None:
     await until(lambda: a.seen)
     for _ in range(200):
         caller.request("GET", "/healthz", f"x-pad: {'x' * 8_000}")
+    (client,) = rig.gateway.clients
+    await until(lambda: not client.transport.is_reading(), what="the client to be held")
     a.gate.set()
     assert len((await caller.reply()).body) == 200
     for _ in range(200):
@@ -253,19 +255,48 @@ async def test_a_slow_client_slows_the_worker(rig: Rig) -> None:
     head = await caller.head()
     left = int(head.get("content-length") or 0)
     assert left == 64 * 1024**2
-    while left:
-        left -= len(await caller.reader.read(min(left, 1 << 20)))
+    async with asyncio.timeout(PATIENCE_S):
+        while left:
+            left -= len(await caller.reader.read(min(left, 1 << 20)))
     caller.request("GET", "/v1/sketch/ok")
     assert (await caller.reply()).status == 200
+
+
+async def test_many_replies_to_a_client_that_does_not_read_are_held_too(rig: Rig) -> None:
+    """Each of 256 pipelined replies of 256 KiB is small enough to be taken whole: together they must not be."""
+    (a,) = await rig.workers("a")
+    caller = await rig.caller()
+    caller.writer.transport.pause_reading()
+    for _ in range(256):
+        caller.request("GET", "/v1/sketch/big?4")
+    assert await held_at(rig) < 4 * 1024**2
+    assert len(a.seen) < 128
+    caller.writer.transport.resume_reading()
+    for _ in range(256):
+        assert len((await caller.reply()).body) == 4 * 65_536
+
+
+async def test_small_answers_to_a_client_that_does_not_read_are_held_too(rig: Rig) -> None:
+    caller = await rig.caller()
+    caller.writer.transport.pause_reading()
+    count = 50_000
+    for _ in range(count):
+        caller.request("GET", "/healthz")
+    assert await held_at(rig) < 1024**2
+    caller.writer.transport.resume_reading()
+    async with asyncio.timeout(60):
+        for _ in range(count):
+            await caller.reader.readuntil(b'"ok"}')
 
 
 async def held_at(rig: Rig) -> int:
     """Bytes the gateway holds for its one client, once that stays the same."""
     (client,) = rig.gateway.clients
     before = -1
-    while (size := client.transport.get_write_buffer_size()) != before or not size:
-        before = size
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        while (size := client.transport.get_write_buffer_size()) != before or not size:
+            before = size
+            await asyncio.sleep(0.1)
     return size
 
 

@@ -215,6 +215,14 @@ class Upstream:
         await w.drain()
         return True
 
+    async def reply_lies_late(self, seen: Seen, r: object, w: asyncio.StreamWriter) -> bool:
+        """A second reply, once the first has been taken and the gate opens."""
+        await self.reply_ok(seen, r, w)
+        await self.gate.wait()
+        w.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nforged")
+        await w.drain()
+        return True
+
     async def reply_lies_chunk(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
         w.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n")
         await w.drain()

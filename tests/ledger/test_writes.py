@@ -16,12 +16,18 @@ from orchestrator.core.writes import (
     CommandDone,
     CreditAdded,
     CreditRequired,
+    CreditWatched,
     EndpointRemoved,
+    EndSource,
     EventNoted,
     Heartbeat,
     IntervalClosed,
     KeyAdded,
     KeyRevoked,
+    MailKey,
+    MailQueued,
+    MailSet,
+    MailTried,
     Posted,
     SavedInterval,
     SavedKey,
@@ -43,6 +49,7 @@ DONE = CommandDone("command-1", b"d" * 32, Accepted(id="command-1", message="ok"
 NO = CommandDone(
     "command-2", b"e" * 32, Refused(id="command-2", code=RefusalCode.CREDIT, message="no", needed_u=5), T0 + 1
 )
+MAIL = MailKey("local", "warning", 1)
 KEY = KeyAdded("k1", "local", "laptop", b"k" * 32, T0, T0 + HOUR_NS)
 
 HISTORY: tuple[tuple[Write, ...], ...] = (
@@ -58,6 +65,8 @@ LATER: tuple[tuple[Write, ...], ...] = (
     (KeyRevoked("k1", T0 + 20 * S),),
     (IntervalClosed("a.1", T0 + 10 * S, "exit", False), WorkerEnded("a", T0 + 10 * S, "exit", "clean", "exit code 0")),
     (EndpointRemoved("demo", T0 + 30 * S),),
+    (MailSet("local", "ada@example.org"), CreditWatched("local", 1, L40_UH, 0, T0), MailQueued(MAIL, "s", "b", T0)),
+    (MailTried(MAIL, "sent", 1, None, T0 + S),),
 )
 
 
@@ -77,7 +86,7 @@ def test_what_runs_is_loaded_as_it_was_written(tmp_path: Path) -> None:
     assert saved.balances_u == {"local": 1_000 * DOLLAR_U - due}
     assert saved.endpoints == (endpoint(),)
     assert saved.workers == (SavedWorker(intent("a", 7), "container-1", T0 + S, T0 + 2 * S),)
-    assert saved.intervals == (SavedInterval(OPEN, due, T0 + 10 * S),)
+    assert saved.intervals == (SavedInterval(OPEN, due, T0 + 10 * S, T0 + 10 * S),)
     assert saved.keys == (SavedKey("k1", "local", "laptop", b"k" * 32, T0, T0 + HOUR_NS, None, T0 + 9 * S),)
     assert saved.commands == (DONE, NO)
     assert saved.events == (EVENT,)
@@ -238,6 +247,25 @@ def test_nothing_is_posted_past_the_end(tmp_path: Path) -> None:
             ledger.write(batch).result()
         with pytest.raises(LedgerError, match=rf"the interval ended at {T0 + 10 * S}"):
             ledger.write((posting(OPEN, T0 + 20 * S, L40_UH * 10 // 3600),)).result()
+
+
+def test_a_heartbeat_says_who_is_idle_and_a_later_one_who_is_busy(tmp_path: Path) -> None:
+    with opened(tmp_path / "ledger.db") as ledger:
+        for batch in HISTORY:
+            ledger.write(batch).result()
+        ledger.write((Heartbeat(("a.1",), T0 + 20 * S, idle=(("a.1", T0 + 13 * S),)),)).result()
+        assert ledger.load().result().intervals[0].idle_since_ns == T0 + 13 * S
+        ledger.write((Heartbeat(("a.1",), T0 + 25 * S),)).result()
+        assert ledger.load().result().intervals[0].idle_since_ns is None
+
+
+@pytest.mark.parametrize("source", get_args(EndSource))
+def test_every_reason_for_an_end_can_be_written(tmp_path: Path, source: EndSource) -> None:
+    with opened(tmp_path / "ledger.db", Wall(T0 + 60 * S)) as ledger:
+        for batch in HISTORY:
+            ledger.write(batch).result()
+        ledger.write((IntervalClosed("a.1", T0 + 10 * S, source, False),)).result()
+        assert ledger.bill("local", None, T0 + 60 * S).result().lines[0].end_source == source
 
 
 def test_an_older_heartbeat_takes_nothing_back(tmp_path: Path) -> None:

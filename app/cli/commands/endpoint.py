@@ -24,7 +24,13 @@ FIELDS: Final = (
     click.option("--policy", metavar="NAME[:VALUE]", help="queue_delay[:4] (s) or request_count[:4]."),
     click.option("--concurrency", type=int, help="Requests a worker takes at a time."),
     click.option("--public/--private", default=None, help="Who may call: any valid key, or the owner's only."),
-    click.option("--env", multiple=True, metavar="K=V", help="Environment of the workers; may be repeated."),
+    click.option(
+        "--env",
+        multiple=True,
+        metavar="K[=V]",
+        help="Environment of the workers; may be repeated. Without =V the value is taken from yours, "
+        "which keeps a secret out of the list of processes.",
+    ),
 )
 
 
@@ -58,7 +64,6 @@ def endpoint() -> None:
 @click.option("--model", required=True, help="Model of the catalogue (`gpudeck models`).")
 @click.option("--gpu", "gpu_type", required=True, help="GPU type (`gpudeck gpus`).")
 @fields
-@click.option("--account", default="local", show_default=True, help="Who owns and pays it.")
 @click.option("--dry-run", is_flag=True, help="Print price and admission, create nothing.")
 @click.option("--wait", is_flag=True, help="Return when the baseline is ready.")
 @WAIT_S

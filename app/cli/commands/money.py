@@ -1,10 +1,10 @@
-"""Commands about keys, accounts and the bill."""
+"""Commands about keys and accounts."""
 
 from __future__ import annotations
 
 import click
 
-from app.cli.options import common, settings
+from app.cli.options import common, complete_slug, settings
 
 
 @click.group()
@@ -21,20 +21,21 @@ def key() -> None:
 
 @key.command("create")
 @click.option("--name", default="cli", show_default=True, help="A name to recognise it by.")
-@click.option("--account", default="local", show_default=True, help="Account it belongs to.")
+@click.option("--endpoint", "endpoints", multiple=True, metavar="SLUG", shell_complete=complete_slug,
+              help="The only endpoint it may call; may be repeated. Without it: all of the account.")  # fmt: skip
 @click.option("--ttl", metavar="SPAN", help="How long it lives, as 90s, 15m, 12h or 30d; for ever without it.")
 @common
-def key_create(name: str, account: str, ttl: str | None) -> None:
+def key_create(name: str, endpoints: tuple[str, ...], ttl: str | None) -> None:
     """Make a key and print its secret, this once and never again.
 
     \b
     Examples:
-      gpudeck key create --name ci --ttl 30d
+      gpudeck key create --name ci --ttl 30d --endpoint sketch
       export GPUDECK_API_KEY=$(gpudeck key create)
     """
     from app.cli.accounts import create_key
 
-    create_key(settings(), name=name, account=account, ttl=ttl)
+    create_key(settings(), name=name, endpoints=endpoints, ttl=ttl)
 
 
 @key.command("ls")
@@ -95,75 +96,88 @@ def account_ls() -> None:
 
 @account.command("create")
 @click.argument("name")
+@click.option("--mail", metavar="ADDRESS", help="Where its warnings go, instead of to mail_to of the settings.")
 @common
-def account_create(name: str) -> None:
+def account_create(name: str, mail: str | None) -> None:
     """Open the account NAME; it starts without credit.
 
     \b
     Example:
-      gpudeck account create research
+      gpudeck account create research --mail lab@example.org
     """
     from app.cli.accounts import create_account
 
-    create_account(settings(), name)
+    create_account(settings(), name, mail)
+
+
+@account.command("mail")
+@click.argument("name")
+@click.argument("address", required=False)
+@click.option("--clear", is_flag=True, help="Back to mail_to of the settings.")
+@common
+def account_mail(name: str, address: str | None, clear: bool) -> None:
+    """Send the warnings of the account NAME to ADDRESS.
+
+    What is queued and not delivered yet goes there too.
+
+    \b
+    Examples:
+      gpudeck account mail research lab@example.org
+      gpudeck account mail research --clear
+    """
+    if (address is None) != clear:
+        raise click.UsageError("give an ADDRESS, or --clear")
+    from app.cli.accounts import set_mail
+
+    set_mail(settings(), name, address)
 
 
 @account.command("topup")
-@click.argument("name")
-@click.argument("dollars")
+@click.argument("words", nargs=-1, metavar="[NAME] DOLLARS")
 @click.option("--memo", default="top-up", show_default=True, help="A note for the ledger.")
 @common
-def account_topup(name: str, dollars: str, memo: str) -> None:
-    """Add DOLLARS of credit to the account NAME.
+def account_topup(words: tuple[str, ...], memo: str) -> None:
+    """Add DOLLARS of credit to the account NAME, or to that of --account.
 
     \b
     Examples:
       gpudeck account topup local 100
       gpudeck account topup local 12.50 --memo "March"
+      gpudeck --account research account topup 50
     """
+    if len(words) not in (1, 2):
+        raise click.UsageError("give DOLLARS, or NAME and DOLLARS")
     from app.cli.accounts import top_up
 
-    top_up(settings(), name=name, dollars=dollars, memo=memo)
-
-
-@click.command()
-@click.option("--month", metavar="YYYY-MM", help="One month, in UTC; everything without it.")
-@click.option("--account", "name", default="local", show_default=True, help="Whose bill.")
-@click.option("--lines", is_flag=True, help="Every interval instead of sums.")
-@common
-def bill(month: str | None, name: str, lines: bool) -> None:
-    """What was charged, by endpoint and tier.
-
-    \b
-    Examples:
-      gpudeck bill
-      gpudeck bill --month 2026-03 --lines
-    """
-    from app.cli.accounts import show_bill
-
-    show_bill(settings(), account=name, month=month, lines=lines)
+    name = words[0] if len(words) == 2 else settings().owner
+    top_up(settings(), name=name, dollars=words[-1], memo=memo)
 
 
 @click.group()
 @common
-def ledger() -> None:
-    """Check the ledger.
+def mail() -> None:
+    """The mails that warn of low credit.
+
+    Configured by smtp_host, smtp_port, smtp_security (starttls, tls, none),
+    smtp_user, smtp_password_file, mail_from and mail_to of the settings.
 
     \b
     Example:
-      gpudeck ledger verify
+      gpudeck mail test
     """
 
 
-@ledger.command("verify")
+@mail.command("test")
+@click.argument("address", required=False)
 @common
-def ledger_verify() -> None:
-    """Recompute every amount from intervals and rates; exit code 1 when one is off.
+def mail_test(address: str | None) -> None:
+    """Send one mail, to ADDRESS or mail_to, and say what the server answered.
 
     \b
-    Example:
-      gpudeck ledger verify -o json
+    Examples:
+      gpudeck mail test
+      gpudeck mail test ada@example.org
     """
-    from app.cli.accounts import verify_ledger
+    from app.cli.reports import show_mail_test
 
-    verify_ledger(settings())
+    show_mail_test(settings(), address)

@@ -42,8 +42,7 @@ class ConfirmDialog(DialogScreen):
         yield ActionButton("No, keep it", "n", "cancel")
         yield ActionButton(f"Yes, {self.VERB.lower()}", "y", "confirm", danger=True)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         self.query_one("#do-cancel").focus()
 
     def show(self) -> None:

@@ -45,8 +45,7 @@ class CreateDialog(EndpointForm):
         yield ActionButton("Cancel", "esc", "cancel")
         yield ActionButton("Create endpoint", "^s", "submit", main=True)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         self.rows.go_to("model")
 
     def changed(self, name: str) -> None:

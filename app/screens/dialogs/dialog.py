@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 from uuid import uuid4
 
 from textual import events, on
@@ -24,9 +24,6 @@ from orchestrator.contract.snapshot import Snapshot
 if TYPE_CHECKING:
     from app.app import GpudeckApp
 
-COMPACT: Final = (100, 30)
-"""Below this many columns or rows a dialog takes the whole terminal."""
-
 
 class DialogScreen(ModalScreen[None]):
     """A modal frame with a title, a body, one status line and buttons.
@@ -36,6 +33,8 @@ class DialogScreen(ModalScreen[None]):
     """
 
     HEADING: ClassVar[str] = ""
+    COMPACT: ClassVar[tuple[int, int]] = (100, 30)
+    """Below this many columns or rows the dialog is drawn tight."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel"),
         Binding("ctrl+r", "retry", "Send again", show=False),
@@ -103,11 +102,22 @@ class DialogScreen(ModalScreen[None]):
         """`command` changed nothing; what was typed stays."""
         self.say_problem(outcome.message)
 
+    def begin(self) -> None:
+        """The dialog stands, `show` has run once: put the focus where typing starts."""
+
+    def fit(self, width: int, height: int) -> None:
+        """The terminal has this many columns and rows now; the class `-compact` is right already."""
+
+    # Textual runs the handlers of every class of a screen by itself, so subclasses have `begin` and `fit` instead:
+    # an on_mount of theirs that also called this one would subscribe twice.
     def on_mount(self) -> None:
         self.watch(self.app, "snapshot", self._take_snapshot)
+        self.begin()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width < COMPACT[0] or event.size.height < COMPACT[1], "-compact")
+        width, height = event.size
+        self.set_class(width < self.COMPACT[0] or height < self.COMPACT[1], "-compact")
+        self.fit(width, height)
 
     def _take_snapshot(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:

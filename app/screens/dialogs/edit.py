@@ -42,8 +42,7 @@ class EditDialog(EndpointForm):
         yield ActionButton("Cancel", "esc", "cancel")
         yield ActionButton("Save changes", "^s", "submit", main=True)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         self.rows.go_to("baseline")
 
     @property

@@ -17,6 +17,7 @@ from app.present import form, offer
 from app.present.form import Texts
 from app.screens.dialogs.fields import Choice, Field, InlineChoice, ListChoice, TextInput, TextLines, unit
 from orchestrator.contract.presets import PRESETS
+from orchestrator.contract.secrets import MASK, still_masked
 from orchestrator.contract.snapshot import Snapshot
 
 INPUTS = (
@@ -140,6 +141,8 @@ class EndpointFields(Vertical):
         with Vertical(id="advanced"):
             for name in ADVANCED:
                 yield rows[name]
+            if still_masked(form.environment(self._texts.env)):
+                yield Field("", hint=f"{MASK} keeps the secret that is there")
 
     def on_mount(self) -> None:
         with self.prevent(TextInput.Changed, TextLines.Changed):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
@@ -33,6 +33,7 @@ class EndpointForm(DialogScreen):
     time: when its answer comes and the form has moved on, the newest specification is asked for next.
     """
 
+    COMPACT = (116, 30)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Submit"),
         Binding("ctrl+t,t", "top_up", "Top up", show=False),
@@ -88,17 +89,11 @@ class EndpointForm(DialogScreen):
         """The fields."""
         return self.query_one(EndpointFields)
 
-    def on_mount(self) -> None:
-        self.rows.unfold(False)
-        super().on_mount()
-
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        compact, high = self.has_class("-compact"), event.size.height
-        self.set_class(high >= _ROOMY, "-roomy")
-        self.query_one("#fields").styles.max_height = None if compact else max(high - 12, 10)
-        self.query_one("#model", ListChoice).rows_max = 4 if compact else 8
-        self.query_one("#gpu_type", ListChoice).rows_max = 3 if compact else 5
+    def fit(self, width: int, height: int) -> None:
+        self.set_class(height >= _ROOMY, "-roomy")
+        self.query_one("#fields").styles.max_height = None if self.has_class("-compact") else max(height - 12, 10)
+        self.query_one("#model", ListChoice).rows_max = min(max(height - 20, 4), 8)
+        self.query_one("#gpu_type", ListChoice).rows_max = min(max(height - 21, 3), 5)
         self.query_one("#offer", Lines).paint(self._price)
 
     def show(self) -> None:

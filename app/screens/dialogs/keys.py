@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -51,13 +51,11 @@ class KeysDialog(DialogScreen):
         yield ActionButton("Revoke", "x", "revoke", danger=True)
         yield ActionButton("Close", "esc", "cancel")
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         self.query_one("#keys" if self.seen.keys else "#do-create").focus()
 
-    def on_resize(self, event: events.Resize) -> None:
-        super().on_resize(event)
-        self.query_one(KeyList).rows_max = max(event.size.height - 10, 4)
+    def fit(self, width: int, height: int) -> None:
+        self.query_one(KeyList).rows_max = max(height - 10, 4)
 
     def show(self) -> None:
         now_ns = self.seen.taken_at_ns

@@ -42,10 +42,9 @@ class NewKeyDialog(DialogScreen):
         yield ActionButton("Cancel", "esc", "cancel")
         yield ActionButton("Create key", "^s", "submit", main=True)
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         for choice in self.query("#account").results(Choice):
             choice.chosen = self._account()
-        super().on_mount()
         self.query_one("#name").focus()
 
     def _account(self) -> str:
@@ -150,8 +149,7 @@ class SecretDialog(DialogScreen):
             yield ActionButton("Copy curl", "y", "copy_recipe")
         yield ActionButton("I have it, close", "d", "done")
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         self.query_one("#do-copy_secret" if self.secret is not None else "#do-done").focus()
 
     def action_copy_secret(self) -> None:

@@ -47,8 +47,7 @@ class QuitDialog(DialogScreen):
     def buttons(self) -> ComposeResult:
         yield ActionButton("Stay", "esc", "cancel")
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def begin(self) -> None:
         busy = closing.running(*self.seen.endpoints).workers
         self.query_one("#do-leave" if busy else "#do-drain").focus()
 

@@ -51,11 +51,11 @@ class TopUpDialog(DialogScreen):
         yield ActionButton("Cancel", "esc", "cancel")
         yield ActionButton("Add credit", "^s", "submit", main=True)
 
-    def on_mount(self) -> None:
+    def begin(self) -> None:
         first = next((a.name for a in self.seen.accounts if a.name == "local"), None)
         for choice in self.query("#account").results(Choice):
             choice.chosen = first or self.seen.accounts[0].name
-        super().on_mount()
+        self.show()
         self.query_one("#amount").focus()
 
     @property

@@ -1,0 +1,149 @@
+"""History of traffic in a file of its own beside the ledger, `metrics.db`.
+
+Not in the ledger's file, because it is not money: it may be lost without harm, so a damaged one is put aside and begun
+anew instead of stopping the start; it is neither chained, verified nor backed up; and a query for a panel, in a thread
+of its own, never makes a posting wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from orchestrator.contract.history import History
+from orchestrator.core.history import Minute
+from orchestrator.ledger.backups import stamp
+from orchestrator.ledger.opening import FAILURES, plain
+from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.series import SCHEMA, VERSION, add_minutes, prune, read_history, read_served
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+APPLICATION_ID: Final = 0x67706D74
+"""`gpmt`"""
+
+
+class MetricsStore:
+    """One thread owns the one connection. A file that cannot be used is put aside, never a reason not to start."""
+
+    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+        self.path = path
+        self._now = now
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gpudeck-metrics")
+
+    def add(self, minutes: Iterable[Minute]) -> Future[None]:
+        """Add to what is stored, all of it or nothing. LedgerError in the future when it could not be written: the
+        caller keeps them and tries again."""
+        batch = tuple(minutes)
+        return self._submit(lambda connection: self._add(connection, batch))
+
+    def history(self, slug: str, since_ns: int, until_ns: int, step_s: int) -> Future[History]:
+        """The traffic of one endpoint; one that never had any has no points. ValueError for an empty window."""
+        if until_ns <= since_ns:
+            raise ValueError("until_ns: must be later than since_ns")
+        return self._submit(lambda c: read_history(c, slug, since_ns, until_ns, step_s, self._now()))
+
+    def served(self, interval_ids: Iterable[str], month: str | None = None) -> Future[dict[str, int]]:
+        """Requests served in each of these billing intervals, of all time or of a month written YYYY-MM; an interval
+        without any is absent."""
+        wanted = tuple(interval_ids)
+        return self._submit(lambda connection: read_served(connection, wanted, month))
+
+    def close(self) -> None:
+        """Finish what was queued and close the file. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._thread.submit(self._disconnect)
+            self._thread.shutdown(wait=True)
+
+    def _submit(self, job: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        if self._closed:
+            refused: Future[T] = Future()
+            refused.set_exception(LedgerError(f"metrics {self.path}: it is closed"))
+            return refused
+        return self._thread.submit(self._guarded, job)
+
+    def _guarded(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            if self._connection is None:
+                self._connection = _open(self.path, self._now())
+            return job(self._connection)
+        except sqlite3.DatabaseError as failure:
+            self._disconnect()
+            if not isinstance(failure, sqlite3.OperationalError):  # locked or full: the file may be whole
+                _put_aside(self.path, self._now(), str(failure))
+            raise LedgerError(plain(f"metrics {self.path}: {failure}")) from failure
+        except FAILURES as failure:
+            raise LedgerError(plain(f"metrics {self.path}: {failure}")) from failure
+
+    def _add(self, connection: sqlite3.Connection, minutes: tuple[Minute, ...]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            add_minutes(connection, minutes)
+            prune(connection, self._now())
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _open(path: Path, now_ns: int) -> sqlite3.Connection:
+    """The file, made when there is none; one that is damaged or of another version is put aside first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for attempt in (1, 2):
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
+        try:
+            # A lost minute of traffic is no harm: one fsync a minute is enough, and none for the rollback journal.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            problem = _prepare(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            raise
+        except sqlite3.DatabaseError as failure:
+            problem = str(failure)
+        if problem is None:
+            return connection
+        connection.close()
+        if attempt == 1:
+            _put_aside(path, now_ns, problem)
+    raise LedgerError(f"a new file cannot be used either: {problem}")
+
+
+def _prepare(connection: sqlite3.Connection) -> str | None:
+    """Make the tables in an empty file; what is wrong with the file, or None."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (objects,) = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+    if (application, version, objects) == (0, 0, 0):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+            " COMMIT;"
+        )
+        return None
+    if (application, version) != (APPLICATION_ID, VERSION):
+        return f"it is no history of version {VERSION}"
+    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    return None if damage == "ok" else str(damage)
+
+
+def _put_aside(path: Path, now_ns: int, problem: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged-{stamp(now_ns)}")
+    for part in ("", "-journal", "-wal", "-shm"):
+        old = path.with_name(path.name + part)
+        if old.exists():
+            old.rename(aside.with_name(aside.name + part))
+    log.error("the history of traffic cannot be used (%s): put aside as %s, a new one begins", plain(problem), aside)

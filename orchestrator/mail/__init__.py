@@ -1,0 +1,1 @@
+"""Warning mails: composed by the core, owed by the ledger, delivered from here."""
