@@ -58,7 +58,7 @@ async def attach(places: Places) -> SocketClient | None:
 async def ensure_orchestrator(
     places: Places,
     *,
-    engine: str = "auto",
+    engine: str | None = None,
     gpus: str | None = None,
     port: int | None = None,
     timeout_s: float = 20.0,
@@ -67,7 +67,7 @@ async def ensure_orchestrator(
 ) -> SocketClient:
     """Attach to the running orchestrator, else start one and wait at most `timeout_s` seconds until it says Hello.
 
-    `engine`, `gpus` (such as `L40:2,H100:1`) and `port` matter only to a new one. `environ` defaults to os.environ;
+    `engine`, `gpus` (such as `L40:2,H100:1`) and `port` matter only to a new one; None leaves them to the settings. `environ` defaults to os.environ;
     GPUDECK_HOME is set in the child so that it uses the same `places`. `command` replaces the whole argv. Raises
     SpawnError, and ConnectionError for a running orchestrator of another version.
     """
@@ -135,9 +135,12 @@ def process_runs(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def serve_command(engine: str, gpus: str | None, port: int | None) -> list[str]:
-    """argv of `orchestrator serve` with this interpreter."""
-    command = [sys.executable, "-m", "orchestrator", "serve", "--engine", engine]
+def serve_command(engine: str | None, gpus: str | None, port: int | None) -> list[str]:
+    """argv of `orchestrator serve` with this interpreter. Only what was asked for becomes a flag: a flag outranks the
+    environment and the settings file."""
+    command = [sys.executable, "-m", "orchestrator", "serve"]
+    if engine:
+        command += ["--engine", engine]
     if gpus:
         command += ["--gpus", gpus]
     if port is not None:

@@ -17,7 +17,7 @@ from app.spawn import StopRefused, attach, ensure_orchestrator, stop_orchestrato
 from orchestrator.contract.snapshot import Snapshot, WorkerState
 
 
-def start(settings: Settings, *, engine: str, gpus: str | None, port: int | None, timeout_s: float) -> None:
+def start(settings: Settings, *, engine: str | None, gpus: str | None, port: int | None, timeout_s: float) -> None:
     """`gpudeck up`."""
 
     async def work() -> tuple[Snapshot, bool]:
@@ -25,7 +25,7 @@ def start(settings: Settings, *, engine: str, gpus: str | None, port: int | None
         client = await attach(places)
         started = client is None
         if client is None:
-            say(f"starting the orchestrator (engine {engine}) …")
+            say("starting the orchestrator …")
             client = await ensure_orchestrator(places, engine=engine, gpus=gpus, port=port, timeout_s=timeout_s)
         try:
             return await Session(client).snapshot(), started
@@ -33,7 +33,7 @@ def start(settings: Settings, *, engine: str, gpus: str | None, port: int | None
             await client.aclose()
 
     state, started = complete(work)
-    if not started and (engine != "auto" or gpus or port):
+    if not started and (engine or gpus or port):
         say("gpudeck was already running: --engine, --gpus and --port had no effect (stop it with `gpudeck down`)")
     if settings.json:
         print_json(

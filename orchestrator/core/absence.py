@@ -63,7 +63,9 @@ def wake(draft: Draft) -> None:
             worker = replace(worker, startup_deadline_ns=worker.startup_deadline_ns + gap_ns)  # noqa: PLW2901
             draft.workers[worker.id] = worker
         if worker.interval_id is not None:
-            _absorb(draft, worker, since_ns, draft.now_ns, "suspend", ended=False)
+            seen_ns = draft.intervals[worker.interval_id].seen_ns
+            from_ns = min(seen_ns, since_ns) if state.in_doubt else since_ns
+            _absorb(draft, worker, from_ns, draft.now_ns, "suspend", ended=False)
     draft.note("warning", f"the host slept for {gap_ns / SECOND_NS:.0f} s; nothing is charged for that time")
 
 
@@ -71,6 +73,15 @@ def doubt(draft: Draft) -> None:
     """An engine that has not told what it holds for long leaves everybody's fate open, even if its probe succeeds."""
     if not draft.state.in_doubt and draft.now_ns - draft.state.listed_ns > SILENCE_NS:
         draft.assign(in_doubt=True)
+
+
+def start_of(draft: Draft, worker: Worker, told_ns: int | None) -> int:
+    """When the worker started: as the engine tells it, if that can be (an engine goes by the wall clock, which may have
+    been set since we started), else now, in the customer's favour."""
+    earliest_ns = max(worker.intent_ns, draft.state.woken_ns)
+    if told_ns is None or not earliest_ns - POSTING_LAG_NS <= told_ns <= draft.now_ns + POSTING_LAG_NS:
+        return draft.now_ns
+    return min(max(told_ns, earliest_ns), draft.now_ns)
 
 
 def end_of(draft: Draft, worker: Worker, exit_: Exit) -> tuple[int, EndSource]:

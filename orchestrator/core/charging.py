@@ -84,7 +84,12 @@ def split(draft: Draft, worker: Worker, at_ns: int, source: EndSource, *, absorb
 
 
 def retier(draft: Draft, slug: str) -> None:
-    """Make exactly min(running, baseline) workers bill at BASELINE; a changed tier splits the interval here and now."""
+    """Make exactly min(running, baseline) workers bill at BASELINE; a changed tier splits the interval here and now.
+
+    Not while the engine is silent: a split charges up to now, and nobody knows which of them still run.
+    """
+    if draft.state.in_doubt:
+        return
     workers = [w for w in draft.workers_of(slug) if w.interval_id is not None]
     billables = [
         Billable(w.id, draft.intervals[w.interval_id].opened.tier, w.started_ns or 0, w.serial)
@@ -147,13 +152,14 @@ def _look(draft: Draft, lanes: Mapping[str, LaneSeen]) -> None:
             continue
         lane = lanes.get(worker.endpoint)
         slot = lane.slots.get(worker.id) if lane is not None else None
-        idle = slot is not None and slot.in_flight == 0 and worker.ready_ns is not None
         interval = draft.intervals[worker.interval_id]
-        draft.intervals[worker.interval_id] = replace(
-            interval,
-            seen_ns=interval.seen_ns if draft.state.in_doubt else draft.now_ns,
-            idle_since_ns=slot.idle_since_ns if slot is not None and idle else draft.now_ns,
-        )
+        idle_since_ns = draft.now_ns
+        if slot is not None and slot.in_flight == 0 and worker.ready_ns is not None:
+            idle_since_ns = slot.idle_since_ns
+        elif slot is None and draft.state.in_doubt:
+            idle_since_ns = interval.idle_since_ns  # not in the ring yet: it may be gone, and serves nobody
+        seen_ns = interval.seen_ns if draft.state.in_doubt else draft.now_ns
+        draft.intervals[worker.interval_id] = replace(interval, seen_ns=seen_ns, idle_since_ns=idle_since_ns)
 
 
 def live_balance_u(draft: Draft, account: str) -> int:
@@ -289,15 +295,16 @@ def _post(draft: Draft, interval: Interval, upto_ns: int, *, absorbed: bool) -> 
 
 
 def settle_surge(draft: Draft, slug: str) -> None:
-    """Once the replaced worker is gone the surge worker takes its place, and is billed from that instant on."""
+    """Once the replaced worker is gone the surge worker takes its place, and is billed from that instant on. At most
+    one is above the maximum at a time: after a restart it is the newest."""
     endpoint = draft.endpoints.get(slug)
     if endpoint is None:
         return
     workers = draft.workers_of(slug)
-    if len(workers) > endpoint.spec.maximum:
-        return
-    for worker in workers:
-        if worker.surge and worker.state is not WorkerState.STOPPING:
+    surge = sorted((w for w in workers if w.surge), key=lambda w: w.serial)
+    above = min(1, max(0, len(workers) - endpoint.spec.maximum))
+    for worker in surge[: max(0, len(surge) - above)]:
+        if worker.state is not WorkerState.STOPPING:
             settled = replace(worker, surge=False)
             draft.workers[worker.id] = settled
             begin_charging(draft, settled, not_before_ns=draft.now_ns)

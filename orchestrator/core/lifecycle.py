@@ -86,8 +86,7 @@ def launched(draft: Draft, event: WorkerLaunched) -> None:
         host=seen.host,
         port=seen.port,
         created_ns=seen.created_ns,
-        # Never in the future: an engine goes by the wall clock, which may have been set forward since we started.
-        started_ns=min(seen.started_ns, draft.now_ns) if seen.started_ns is not None else draft.now_ns,
+        started_ns=absence.start_of(draft, worker, seen.started_ns),
         outcome_unknown=False,
     )
     assert worker.started_ns is not None

@@ -58,6 +58,7 @@ def reconcile(draft: Draft, lanes: Mapping[str, LaneSeen]) -> None:
 def _tend(draft: Draft, slug: str, lane: LaneSeen) -> Want | None:
     endpoint = draft.endpoints[slug]
     _note_first_bytes(draft, slug, lane)
+    charging.retier(draft, slug)  # an update may have moved the baseline
     if not endpoint.enabled or draft.state.stopping is not None:
         _wind_down(draft, endpoint)
         _finish_drains(draft, slug, lane)
@@ -65,7 +66,6 @@ def _tend(draft: Draft, slug: str, lane: LaneSeen) -> Want | None:
     _expire_starts(draft, slug)
     _replace_recycled(draft, endpoint, lane)
     desired = _decide(draft, endpoint, lane)
-    charging.retier(draft, slug)  # an update may have moved the baseline
     _shrink_to_maximum(draft, endpoint)
     _stop_idle(draft, endpoint, lane, desired)
     _roll(draft, endpoint, desired)

@@ -49,7 +49,7 @@ def boot(draft: Draft, event: Booted) -> None:
     draft.assign(
         booted_ns=draft.now_ns,
         engine=event.engine,
-        in_doubt=event.observed is None,
+        in_doubt=True,  # until everybody's fate is known: no tier changes before (charging.retier)
         gpus=event.gpus,
         serial=saved.last_serial,
         events=saved.events,
@@ -78,6 +78,7 @@ def boot(draft: Draft, event: Booted) -> None:
         draft.answers[command.command_id] = Answer(command.digest, command.outcome)
     _restore_endpoints(draft, saved)
     _restore_workers(draft, saved, event.observed)
+    draft.assign(in_doubt=event.observed is None)
     for slug in draft.endpoints:
         charging.settle_surge(draft, slug)
         charging.retier(draft, slug)
@@ -88,7 +89,7 @@ def relist(draft: Draft, event: Relisted) -> None:
     """The engine's whole list: adopt what was missed, end what is gone, stop what is nobody's. After a silence of the
     engine, what it cost is settled first: nobody could scale down meanwhile."""
     absent = draft.state.in_doubt
-    draft.assign(in_doubt=False, listed_ns=draft.now_ns)
+    draft.assign(in_doubt=True, listed_ns=draft.now_ns)  # until all of the list has been read
     seen = {o.worker_id: o for o in event.observed}
     for worker_id in list(draft.workers):
         worker = draft.workers[worker_id]  # looked up anew: the end of another one may have changed its tier
@@ -112,6 +113,9 @@ def relist(draft: Draft, event: Relisted) -> None:
     for observed in event.observed:
         if observed.worker_id not in draft.workers:
             _remove_stranger(draft, observed)
+    draft.assign(in_doubt=False)
+    for slug in draft.endpoints:
+        charging.retier(draft, slug)
 
 
 def _missing(draft: Draft, worker: Worker, asked_ns: int) -> None:
@@ -293,7 +297,9 @@ def _ended(draft: Draft, worker: Worker, found: Observed, *, absent: bool) -> No
     of it is shown."""
     assert found.exit is not None
     if absent and worker.started_ns is None and found.started_ns is not None:
-        worker = replace(worker, engine_ref=found.engine_ref, started_ns=min(found.started_ns, draft.now_ns))
+        worker = replace(
+            worker, engine_ref=found.engine_ref, started_ns=absence.start_of(draft, worker, found.started_ns)
+        )
         draft.workers[worker.id] = worker
         draft.write(WorkerStarted(worker.id, found.engine_ref, worker.started_ns or 0))
         charging.begin_charging(draft, worker)

@@ -132,4 +132,4 @@ def test_the_command_line_of_serve() -> None:
     assert serve_command("process", "L40:2", 8080)[1:] == [
         "-m", "orchestrator", "serve", "--engine", "process", "--gpus", "L40:2", "--port", "8080",
     ]  # fmt: skip
-    assert serve_command("auto", None, None)[1:] == ["-m", "orchestrator", "serve", "--engine", "auto"]
+    assert serve_command(None, None, None)[1:] == ["-m", "orchestrator", "serve"]

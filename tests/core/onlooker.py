@@ -31,8 +31,19 @@ def examine(world: World, *, late_ns: int) -> None:
         started_ns, ended_ns = world.lives[opened.worker_id]
         assert started_ns is not None
         assert ended_ns is not None
-        assert started_ns - late_ns <= span[0] or span[0] == span[1], (key, "charged before it ran")
-        assert span[1] <= ended_ns + late_ns or span[0] == span[1], (key, "charged after its end", end.source)
+        assert started_ns - late_ns <= span[0] or span[0] == span[1], (
+            key,
+            "charged before it ran",
+            started_ns - span[0],
+            end,
+            opened,
+        )
+        assert span[1] <= ended_ns + late_ns or span[0] == span[1], (
+            key,
+            "charged after its end",
+            end.source,
+            span[1] - ended_ns,
+        )
         for gap in world.asleep:
             assert overlap_ns(span, gap) == 0, (key, "charged while the host slept (P5)")
         for begin_ns, back_ns, idle_s in world.away:

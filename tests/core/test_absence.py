@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.command import DeleteEndpoint
-from orchestrator.contract.endpoint import RequestCount
+from orchestrator.contract.command import DeleteEndpoint, UpdateEndpoint
+from orchestrator.contract.endpoint import EndpointChanges, RequestCount
 from orchestrator.contract.snapshot import EngineKind, EngineView, Tier
 from orchestrator.core import events as ev
 from orchestrator.core.billing import HEARTBEAT_PERIOD_NS, due_u
@@ -177,6 +177,37 @@ def test_after_an_outage_of_the_engine_nobody_pays_for_what_could_not_be_scaled_
     world.relist()
     assert sum(e.end_ns - o.start_ns for o, e in pieces(world, worker) if not e.absorbed) < 16 * S
     assert absorbed_u(world) > 0
+
+
+def test_an_engine_that_is_silent_at_boot_leaves_the_idle_timeout_where_it_was() -> None:
+    world = with_one_autoscaled()
+    world.advance(6)
+    world.crash(away_s=60, engine_answers=False)
+    world.advance(9)
+    world.relist()
+    first, absent = pieces(world)
+    assert first[1].end_ns - first[0].start_ns < 20 * S
+    assert absent[1].absorbed
+
+
+def test_no_tier_changes_while_nobody_knows_who_runs() -> None:
+    world = World()
+    world.create(setup="1-2", policy=RequestCount(value=1), idle_timeout_s=300)
+    callers = [world.request(service_s=900) for _ in range(2)]
+    world.until(lambda: all(c.outcome for c in callers))
+    world.handle(ev.EngineProbed(SILENT))
+    [baseline] = [w for w in world.workers() if world.state.intervals[w.interval_id or ""].opened.tier is Tier.BASELINE]
+    world.silent = True
+    world.kill(baseline.id)
+    died_ns = world.now_ns
+    world.advance(20)
+    world.command(UpdateEndpoint(id=world.id(), slug="echo", changes=EndpointChanges(baseline=2)))
+    world.advance(20)
+    assert pieces(world) == []
+    world.handle(ev.EngineProbed(ENGINE))
+    world.relist()
+    assert pieces(world, baseline.id)[0][1].end_ns == died_ns
+    assert {i.opened.tier for i in world.state.intervals.values()} == {Tier.BASELINE}
 
 
 def test_an_engine_that_is_silent_at_boot_bills_nobody_until_it_speaks() -> None:

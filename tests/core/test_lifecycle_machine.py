@@ -43,6 +43,7 @@ PRICES = PriceSchedule(
     ),
 )
 GONE = Exit(ExitCause.ERROR, 1, START_NS, "told again")
+GPUS = 4
 MOSTLY = st.sampled_from([True, True, True, False])
 SLUGS = st.sampled_from(["one", "two", "three"])
 SETUPS = st.sampled_from([(0, 1), (0, 3), (1, 1), (1, 2), (2, 3)])
@@ -52,7 +53,7 @@ POLICIES = st.sampled_from([QueueDelay(seconds=0.5), QueueDelay(), RequestCount(
 class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World("L40:4,H100:1", credit_u=2_000_000_000, prices=PRICES)
+        self.world = World(f"L40:{GPUS},H100:1", credit_u=2_000_000_000, prices=PRICES)
         self.callers: list[Caller] = []
         self.late_ns = 0
         """How late an end may have been noticed, or how far off its time may be."""
@@ -179,6 +180,8 @@ class Lifecycle(RuleBasedStateMachine):
     @invariant()
     def tiers_are_exact_after_a_tick(self) -> None:
         self.world.tick()
+        if self.world.state.in_doubt:
+            return  # no tier changes while nobody knows who runs
         for slug, endpoint in self.world.state.endpoints.items():
             tiers = [i.opened.tier for i in self.world.state.intervals.values() if i.opened.endpoint == slug]
             assert tiers.count(Tier.BASELINE) == min(len(tiers), endpoint.spec.baseline)
@@ -197,10 +200,12 @@ class Lifecycle(RuleBasedStateMachine):
         world.relist()
         world.tick_s = 1.0
         world.advance(400)
+        reserved = sum(e.spec.baseline for e in world.state.endpoints.values() if e.enabled)
         for slug, endpoint in world.state.endpoints.items():
             if endpoint.enabled:
                 assert world.ready(slug) >= endpoint.spec.baseline, (slug, endpoint, world.workers(slug))
-                assert world.table.routes[slug].lane.queued == 0, "somebody waits for ever"
+                hopeless = endpoint.spec.baseline == 0 and reserved >= GPUS
+                assert hopeless or world.table.routes[slug].lane.queued == 0, "somebody waits for ever"
                 assert world.ready(slug) == len(world.workers(slug)) == endpoint.spec.baseline
         open_and_running_agree(world)
         for slug in list(world.state.endpoints):

@@ -97,7 +97,7 @@ async def test_secrets_stay_where_they_belong(host: MailedHost, canaries: Canari
     await _look(host, canaries)
     workers = [w for w in (await host.endpoint()).workers if w.engine_ref is not None]
     assert workers
-    _search_processes(canaries, {worker.id for worker in workers} if host.engine == "process" else set())
+    _search_processes(canaries, host.home, {worker.id for worker in workers} if host.engine == "process" else set())
     if host.engine == "docker":
         for worker in workers:
             _inspect(canaries, str(worker.engine_ref))
@@ -193,7 +193,7 @@ async def _screens(host: MailedHost, canaries: Canaries) -> None:
         canaries.saw("edit", (app.export_screenshot(), dialog.initial(), dialog.reading))
 
 
-def _search_processes(canaries: Canaries, workers: set[str]) -> None:
+def _search_processes(canaries: Canaries, home: Path, workers: set[str]) -> None:
     """Command lines of every process; environments of the workers: the token is theirs, the rest is not."""
     seen = set()
     for entry in Path("/proc").iterdir():
@@ -201,11 +201,12 @@ def _search_processes(canaries: Canaries, workers: set[str]) -> None:
             continue
         try:
             command, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+            ours = (entry / "cwd").readlink().is_relative_to(home)
         except OSError:
             continue  # it has ended, or is another user's
         assert canaries.found_in(command) == [], command
         for worker in workers:
-            if f"GPUDECK_WORKER={worker}\0".encode() in environment:
+            if ours and f"GPUDECK_WORKER={worker}\0".encode() in environment:
                 seen.add(worker)
                 assert canaries.found_in(environment) == ["token"]
     assert seen == workers

@@ -24,6 +24,14 @@ async def test_health_needs_no_key_and_readiness_follows_the_table(rig: Rig) -> 
     assert (head.status, head.get("content-length"), head.body) == (200, "16", b"")
 
 
+async def test_while_the_state_is_restored_nobody_is_told_that_a_key_is_wrong(rig: Rig) -> None:
+    rig.table.restoring = True
+    for key in ("gd_k1_owner", "nobody", None):
+        reply = await rig.call("POST", "/v1/sketch", key=key)
+        assert (reply.status, reply.code, reply.get("retry-after")) == (503, "starting", "1")
+    assert (await rig.call("GET", "/healthz", key=None)).status == 200
+
+
 async def test_missing_unknown_and_expired_keys_get_the_same_answer(rig: Rig) -> None:
     rig.table.keys[hashlib.sha256(b"old").digest()] = KeyGrant("k3", "local", expires_ns=rig.now())
     replies = [

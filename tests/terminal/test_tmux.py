@@ -29,7 +29,8 @@ class Terminal:
         self.name = f"gpudeck-{uuid.uuid4().hex[:8]}"
         self.home = home
         environ = {**os.environ, "GPUDECK_HOME": str(home), "LANG": "C.UTF-8", "TERM": "xterm-256color"}
-        environ.pop("TMUX", None)
+        for name in ("TMUX", "COLUMNS", "LINES"):
+            environ.pop(name, None)  # they would overrule the size of the pane
         self._environ = environ
         self.tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), command)
         self.tmux("set-option", "-g", "remain-on-exit", "on")
