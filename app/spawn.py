@@ -67,9 +67,9 @@ async def ensure_orchestrator(
 ) -> SocketClient:
     """Attach to the running orchestrator, else start one and wait at most `timeout_s` seconds until it says Hello.
 
-    `engine`, `gpus` (such as `L40:2,H100:1`) and `port` matter only to a new one; None leaves them to the settings. `environ` defaults to os.environ;
-    GPUDECK_HOME is set in the child so that it uses the same `places`. `command` replaces the whole argv. Raises
-    SpawnError, and ConnectionError for a running orchestrator of another version.
+    `engine`, `gpus` (such as `L40:2,H100:1`) and `port` matter only to a new one; None leaves them to the settings.
+    `environ` defaults to os.environ; GPUDECK_HOME is set in the child so that it uses the same `places`. `command`
+    replaces the whole argv. Raises SpawnError, and ConnectionError for a running orchestrator of another version.
     """
     running = await attach(places)
     if running is not None:
