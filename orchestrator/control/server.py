@@ -47,6 +47,11 @@ class ControlServer:
         self._path: Path | None = None
         self._peers: set[asyncio.Task[None]] = set()
 
+    @property
+    def peers(self) -> int:
+        """Connections open now."""
+        return len(self._peers)
+
     async def start(self, path: Path) -> None:
         """Listen on `path`. The caller holds the data directory's lock, so a socket file found there is a dead one."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
