@@ -29,13 +29,14 @@ async def pictures(host: Host, seconds: float) -> None:
     picture = (ROOT / "assets" / "images" / "landscape.jpg").read_bytes()
     headers = {"content-type": "image/jpeg", "x-api-key": host.key}
     loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+    start = loop.time()
+    end = start + seconds
     async with httpx.AsyncClient(base_url=host.url, headers=headers, trust_env=False, timeout=120) as http:
         calls: set[asyncio.Task[httpx.Response]] = set()
         while loop.time() < end:
-            busy = (loop.time() % 30) < 18
-            calls.add(asyncio.create_task(http.post("/v1/sketch?operation=pencil", content=picture)))
-            await asyncio.sleep(0.12 if busy else 1.1)
+            busy = ((loop.time() - start) % 20) < 12
+            calls.add(asyncio.create_task(http.post("/v1/sketch?operation=stylise", content=picture)))
+            await asyncio.sleep(0.085 if busy else 1.1)
         await asyncio.gather(*calls)
 
 
@@ -84,4 +85,4 @@ def clean(svg: str) -> str:
 
 
 if __name__ == "__main__":
-    asyncio.run(draw(float(sys.argv[1]) if len(sys.argv) > 1 else 75.0))
+    asyncio.run(draw(float(sys.argv[1]) if len(sys.argv) > 1 else 70.0))
