@@ -22,8 +22,6 @@ from orchestrator.core.writes import EndSource
 SLEEP_NS = 30 * SECOND_NS
 """A tick comes every quarter of a second. A gap longer than this, in a process that lived through it, means that the
 host was suspended (or so starved that it might as well have been)."""
-SILENCE_NS = 30 * SECOND_NS
-"""Three re-list periods: without a list for longer, nobody knows which workers are alive."""
 HOST_CRASH_CODE = 255
 """Docker reports it, with a FinishedAt of its own start, for containers that a host crash ended (reliability.md 0)."""
 
@@ -57,7 +55,7 @@ def wake(draft: Draft) -> None:
     gap_ns = draft.now_ns - since_ns
     if since_ns == 0 or gap_ns <= SLEEP_NS:
         return
-    draft.assign(woken_ns=draft.now_ns, listed_ns=draft.now_ns)
+    draft.assign(woken_ns=draft.now_ns)
     for worker in list(draft.workers.values()):
         if worker.state is WorkerState.STARTING:
             worker = replace(worker, startup_deadline_ns=worker.startup_deadline_ns + gap_ns)  # noqa: PLW2901
@@ -66,12 +64,14 @@ def wake(draft: Draft) -> None:
             seen_ns = draft.intervals[worker.interval_id].seen_ns
             from_ns = min(seen_ns, since_ns) if state.in_doubt else since_ns
             _absorb(draft, worker, from_ns, draft.now_ns, "suspend", ended=False)
+    draft.assign(in_doubt=True)  # until the next list: who knows what the sleep has done to them
     draft.note("warning", f"the host slept for {gap_ns / SECOND_NS:.0f} s; nothing is charged for that time")
 
 
 def doubt(draft: Draft) -> None:
-    """An engine that has not told what it holds for long leaves everybody's fate open, even if its probe succeeds."""
-    if not draft.state.in_doubt and draft.now_ns - draft.state.listed_ns > SILENCE_NS:
+    """An engine that has not told what it holds for longer than postings trail leaves everybody's fate open, even if
+    its probe succeeds: an end that is found late must not lie before a posting."""
+    if not draft.state.in_doubt and draft.now_ns - draft.state.listed_ns > POSTING_LAG_NS:
         draft.assign(in_doubt=True)
 
 

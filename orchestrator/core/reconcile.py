@@ -221,7 +221,9 @@ def _want(draft: Draft, endpoint: Endpoint, desired: int) -> Want | None:
     missing = desired - fresh
     if missing <= 0:
         return None
-    baseline = max(0, min(missing, endpoint.spec.baseline - fresh))
+    # Workers of an older generation complete the baseline until they are replaced: a roll must not outrank the missing
+    # baseline of another endpoint, or the two take the same GPU from each other for ever.
+    baseline = max(0, min(missing, endpoint.spec.baseline - sum(1 for w in workers if w.live)))
     return Want(endpoint.slug, baseline, missing - baseline, len(workers))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from orchestrator.contract.snapshot import EventView
 from orchestrator.core import writes as w
 from orchestrator.core.billing import due_u
 
@@ -22,6 +23,7 @@ class MemoryLedger:
     seen_ns: dict[str, int] = field(default_factory=dict)
     idle_ns: dict[str, int | None] = field(default_factory=dict)
     commands: list[w.CommandDone] = field(default_factory=list)
+    events: list[EventView] = field(default_factory=list)
     serial: int = 0
     watches: dict[str, w.SavedWatch] = field(default_factory=dict)
     mails: dict[w.MailKey, w.MailQueued] = field(default_factory=dict)
@@ -78,6 +80,8 @@ class MemoryLedger:
                     self.idle_ns[interval_id] = dict(one.idle).get(interval_id)
             case w.CommandDone():
                 self.commands.append(one)
+            case w.EventNoted(event):
+                self.events.append(event)
             case w.MailSet(account, mail):
                 self.watches[account] = replace(self.watches.get(account, w.SavedWatch()), mail=mail)
             case w.CreditWatched(account, warnings, alerted_uh, suspensions):
@@ -142,7 +146,7 @@ class MemoryLedger:
             ),
             keys=(),
             commands=tuple(self.commands),
-            events=(),
+            events=tuple(self.events[-200:]),
             last_serial=self.serial,
             spent_today_u={},
             spent_total_u={},

@@ -6,6 +6,9 @@ Invariants after every step are in `World._check` and `MemoryLedger`; those that
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -27,8 +30,11 @@ from orchestrator.core import events as ev
 from orchestrator.core.billing import POSTING_LAG_NS
 from orchestrator.core.pricing import Price, PriceBook, PriceSchedule
 from orchestrator.core.workload import Exit, ExitCause
+from orchestrator.core.writes import AccountOpened, CreditAdded
+from orchestrator.ledger.store import SqliteLedger
 from tests.core.onlooker import examine, open_and_running_agree
 from tests.core.world import ENGINE, START_NS, Caller, World
+from tests.ledger.memory import MEMORY
 
 RATES = {"L40": 2_670_000, "H100": 8_900_000}
 SWITCHES_S = (0, 90, 400, 3_000)
@@ -146,7 +152,7 @@ class Lifecycle(RuleBasedStateMachine):
     def lose_notifications(self, silent: bool) -> None:
         """Ends are noticed by the next list only."""
         self.world.silent = silent
-        self.late_ns = max(self.late_ns, 10 * SECOND_NS)
+        self.late_ns = max(self.late_ns, POSTING_LAG_NS)
 
     @precondition(lambda self: self.world.lives)
     @rule(data=st.data())
@@ -200,6 +206,9 @@ class Lifecycle(RuleBasedStateMachine):
         world.relist()
         world.tick_s = 1.0
         world.advance(400)
+        for _ in range(20):
+            if any(route.lane.queued for route in world.table.routes.values()):
+                world.advance(100)
         reserved = sum(e.spec.baseline for e in world.state.endpoints.values() if e.enabled)
         for slug, endpoint in world.state.endpoints.items():
             if endpoint.enabled:
@@ -219,14 +228,54 @@ class Lifecycle(RuleBasedStateMachine):
         examine(world, late_ns=self.late_ns)
 
 
+class LifecycleOnDisk(Lifecycle):
+    """The same, with every transaction given to the SQLite ledger too: what the dictionary takes, the file takes, and
+    it gives back the same after a crash."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="gpudeck-", dir=MEMORY))
+        self.file = SqliteLedger(self.directory / "ledger.db", lambda: self.world.now_ns)
+        credit = CreditAdded("local", self.world.ledger.balances_u["local"], "first", "first", self.world.now_ns)
+        self.file.write((AccountOpened("local", self.world.now_ns), credit)).result()
+        self.world.mirror = lambda writes: self.file.write(writes).result()
+
+    def compare(self) -> None:
+        on_disk = self.file.load().result()
+        in_memory = self.world.ledger.saved(self.world.now_ns)
+        for name in ("balances_u", "endpoints", "events", "last_serial"):
+            assert getattr(on_disk, name) == getattr(in_memory, name), name
+        assert sorted(on_disk.workers, key=str) == sorted(in_memory.workers, key=str)
+        assert sorted(on_disk.intervals, key=str) == sorted(in_memory.intervals, key=str)
+
+    @precondition(lambda self: self.world.life > 1)
+    @rule()
+    def read_back(self) -> None:
+        self.compare()
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+            self.compare()
+            verification = self.file.verify().result()
+            assert verification.ok, verification.problems
+            assert verification.drift_u == 0
+        finally:
+            self.file.close()
+            shutil.rmtree(self.directory)
+
+
 EXAMPLES = int(os.environ.get("GPUDECK_EXAMPLES", "40"))
 """More for a longer search: GPUDECK_EXAMPLES=2000 pytest tests/core/test_lifecycle_machine.py"""
 
-TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(
+PROFILE = settings(
     max_examples=EXAMPLES,
-    stateful_step_count=40,
+    stateful_step_count=50,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+TestLifecycle = Lifecycle.TestCase
+TestLifecycle.settings = PROFILE
+TestLifecycleOnDisk = LifecycleOnDisk.TestCase
+TestLifecycleOnDisk.settings = settings(PROFILE, max_examples=max(5, EXAMPLES // 8))

@@ -223,6 +223,10 @@ def _bill_u(ends: dict[int, int], ticks: list[int]) -> int:
         for n, at in ends.items()
     ]
     history += [(START_NS + at, 1, ev.Ticked(_lanes(START_NS + at))) for at in ticks]
+    for second in range(10, 250, 10):  # the patrol: without it nobody knows who runs, and no tier changes
+        at_ns = START_NS + second * S
+        running = tuple(o for n, o in enumerate(seen, 1) if ends.get(n, 251 * S) > second * S)
+        history.append((at_ns, 2, ev.Relisted(running, at_ns)))
     for at_ns, _, event in sorted(history, key=lambda h: h[:2]):
         state, _ = step(state, event, at_ns)
     end_ns = START_NS + 250 * S

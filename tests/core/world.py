@@ -5,6 +5,7 @@ No clock, no sleep: `advance(seconds)` runs everything that is due. The state is
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
@@ -115,6 +116,8 @@ class World:
         self.effects: list[fx.Effect] = []
         self.writes: list[Write] = []
         self.ledger = MemoryLedger(balances_u={} if credit_u is None else {"local": credit_u})
+        self.mirror: Callable[[tuple[Write, ...]], object] | None = None
+        """Given every transaction too."""
         self.life = 1
         """Counts restarts: what an earlier life was waiting for reaches nobody."""
         self.served: list[str] = []
@@ -213,6 +216,8 @@ class World:
             case fx.Persist(writes):
                 self.writes.extend(writes)
                 self.ledger.apply(writes)
+                if self.mirror is not None:
+                    self.mirror(writes)
             case fx.ApplyRoute(view):
                 self.routes.apply(view)
             case fx.DropRoute(slug):
@@ -329,7 +334,7 @@ class World:
     # --- what a user does
 
     def command(self, command: Command) -> Outcome:
-        digest = command.model_dump_json(exclude={"id"}).encode()
+        digest = hashlib.sha256(command.model_dump_json(exclude={"id"}).encode()).digest()
         mint = ev.Mint("abcd1234", b"d" * 32) if command.kind == "create_key" else None
         self.handle(ev.CommandReceived(command, digest, mint))
         self._nudge()
