@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.contract.command import Accepted, DeleteEndpoint, DisableEndpoint, EnableEndpoint, UpdateEndpoint
 from orchestrator.contract.endpoint import EndpointChanges, QueueDelay, RequestCount
-from orchestrator.contract.snapshot import EndpointState, WorkerState
+from orchestrator.contract.snapshot import EndpointState, Tier, WorkerState
 from tests.core.world import World
 
 
@@ -252,3 +252,29 @@ def test_a_recycled_worker_is_drained_and_replaced() -> None:
     lane.demand_recycle(slot)
     lane.release(slot, world.now_ns)
     world.until(lambda: world.ready() == 1 and world.workers()[0].id != first)
+
+
+def test_a_roll_does_not_outrank_the_missing_baseline_of_another_endpoint() -> None:
+    """Else the successor takes the GPU that the baseline needs, is preempted for it, and takes it again, for ever."""
+    world = World("L40:2")
+    world.create("one", setup="1-2")
+    world.create("two", setup="1-1")
+    world.until(lambda: world.ready("one") == world.ready("two") == 1)
+    changes = EndpointChanges(env={"ECHO_SEED": "7"})
+    world.command(UpdateEndpoint(id=world.id(), slug="one", changes=changes))
+    world.kill(world.workers("two")[0].id)
+    started = world.state.serial
+    world.until(lambda: world.ready("two") == 1 and [w.generation for w in world.workers("one")] == [2], limit_s=60)
+    world.until(lambda: world.ready("one") == 1, limit_s=60)
+    assert world.state.serial - started <= 3
+
+
+def test_workers_that_drain_change_their_tier_too() -> None:
+    world = World()
+    world.create("one", setup="1-2", policy=RequestCount(value=1))
+    callers = [world.request("one", service_s=20) for _ in range(2)]
+    world.until(lambda: all(c.outcome for c in callers))
+    world.command(DisableEndpoint(id=world.id(), slug="one"))
+    world.command(UpdateEndpoint(id=world.id(), slug="one", changes=EndpointChanges(baseline=2)))
+    world.advance(0.1)
+    assert [i.opened.tier for i in world.state.intervals.values()] == [Tier.BASELINE] * 2
