@@ -122,22 +122,9 @@ def _replace_recycled(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> None:
 
 def _decide(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> int:
     """Ask the policy, remember what it said, clamp."""
-    workers = draft.workers_of(endpoint.slug)
-    oldest = lane.oldest_arrival_ns
-    seen = Observation(
-        now_ns=draft.now_ns,
-        baseline=endpoint.spec.baseline,
-        maximum=endpoint.spec.maximum,
-        slots=endpoint.concurrency,
-        ready=sum(1 for w in workers if w.state is WorkerState.READY),
-        starting=sum(1 for w in workers if w.state is WorkerState.STARTING),
-        queued=lane.queued,
-        running=lane.running,
-        oldest_wait_ns=draft.now_ns - oldest if oldest is not None else 0,
-    )
-    decision = decide(endpoint.spec.policy, endpoint.memory, seen)
+    decision = decide(endpoint.spec.policy, endpoint.memory, _observe(draft, endpoint, lane))
     desired = min(max(decision.desired, endpoint.spec.baseline), endpoint.spec.maximum)
-    why = decision.why
+    why = str(decision.why)
     if desired != decision.desired:
         why += f", held to {endpoint.spec.setup}"
     view = endpoint.decision
@@ -145,6 +132,24 @@ def _decide(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> int:
         view = DecisionView(at_ns=draft.now_ns, desired=desired, why=why)
     draft.endpoints[endpoint.slug] = replace(endpoint, memory=decision.memory, decision=view)
     return desired
+
+
+def _observe(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> Observation:
+    """The endpoint as its policy sees it."""
+    workers = draft.workers_of(endpoint.slug)
+    oldest = lane.oldest_arrival_ns
+    return Observation(
+        now_ns=draft.now_ns,
+        baseline=endpoint.spec.baseline,
+        maximum=endpoint.spec.maximum,
+        slots=endpoint.concurrency,
+        idle_timeout_ns=endpoint.spec.idle_timeout_s * SECOND_NS,
+        ready=sum(1 for w in workers if w.state is WorkerState.READY),
+        starting=tuple(sorted(w.intent_ns for w in workers if w.state is WorkerState.STARTING)),
+        queued=lane.queued,
+        queue=(oldest,) if oldest is not None else (),
+        running=lane.running,
+    )
 
 
 def _shrink_to_maximum(draft: Draft, endpoint: Endpoint) -> None:
