@@ -98,6 +98,8 @@ class Statement(Received):
     lines_total: int
     next: int | None
     """`after` of the next page; None when this is the last."""
+    simulated: bool = False
+    """The statement of a lab: nobody owes it."""
 
 
 class ComparisonRow(Received):

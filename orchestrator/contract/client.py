@@ -14,8 +14,9 @@ from orchestrator.contract.snapshot import Snapshot
 class OrchestratorClient(Protocol):
     """Implemented by app.client (Unix socket) and, in tests, by a scripted double."""
 
-    def snapshots(self) -> AsyncIterator[Snapshot]:
-        """Full snapshots, the first at once. Raises ConnectionError when the orchestrator is gone."""
+    def snapshots(self, per_second: float = 4.0) -> AsyncIterator[Snapshot]:
+        """Full snapshots, the first at once, at most `per_second` a second. Raises ConnectionError when the
+        orchestrator is gone."""
         ...
 
     async def send(self, command: Command) -> Outcome:

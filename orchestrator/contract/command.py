@@ -12,7 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.contract.base import Frozen
+from orchestrator.contract.deferred import CancelRequest, RotateWebhookSecret
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec
+from orchestrator.contract.faults import InjectFault
+from orchestrator.contract.lab import SetSpeed
 from orchestrator.contract.limits import KEY_ENDPOINTS_MAX, CommandId, MailAddress, Name, Slug
 
 
@@ -118,7 +121,11 @@ Command = Annotated[
     | TopUp
     | CreateKey
     | RevokeKey
-    | Shutdown,
+    | Shutdown
+    | CancelRequest
+    | RotateWebhookSecret
+    | SetSpeed
+    | InjectFault,
     Field(discriminator="kind"),
 ]
 
@@ -146,7 +153,7 @@ class Accepted(Frozen):
     message: str
     key_id: str | None = None
     secret: str | None = Field(default=None, repr=False)
-    """Only in the first answer to CreateKey; a replay of the same id has None here."""
+    """Only in the first answer to CreateKey (a replay of the same id has None here), and to RotateWebhookSecret."""
 
 
 class Refused(Frozen):

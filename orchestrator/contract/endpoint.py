@@ -41,7 +41,48 @@ class RequestCount(Frozen):
     value: int = Field(default=4, ge=1, le=10_000)
 
 
-ScalingPolicy = Annotated[QueueDelay | RequestCount, Field(discriminator="kind")]
+class Concurrency(Frozen):
+    """Want ceil(average requests in the system / (target x slots)) workers (Knative's KPA, its defaults).
+
+    The average is taken over a stable window; when that of the short panic window asks for `panic_threshold` times what
+    is ready, the larger of both counts and nothing is taken away until a stable window has passed without panic.
+    """
+
+    kind: Literal["concurrency"] = "concurrency"
+    target: float = Field(default=0.7, ge=0.01, le=1.0)
+    """Share of a worker's slots that are to be in use (container-concurrency-target-percentage)."""
+    stable_s: float = Field(default=60.0, ge=6.0, le=3_600.0)
+    """Length of the stable window, seconds."""
+    panic_s: float = Field(default=6.0, ge=1.0, le=3_600.0)
+    """Length of the panic window, seconds."""
+    panic_threshold: float = Field(default=2.0, ge=1.1, le=10.0)
+    """Panic when the panic window asks for this many times the ready workers."""
+    up_rate: float = Field(default=1_000.0, ge=1.1, le=10_000.0)
+    """At most this many times the ready workers after one evaluation (every 2 s)."""
+    down_rate: float = Field(default=2.0, ge=1.1, le=10_000.0)
+    """At least this fraction, 1/x, of the ready workers after one evaluation."""
+
+    @model_validator(mode="after")
+    def _panic_within_stable(self) -> Self:
+        if self.panic_s > self.stable_s:
+            raise ValueError(f"panic_s: {self.panic_s:g} s is more than stable_s, {self.stable_s:g} s")
+        return self
+
+
+class Auto(Frozen):
+    """Start a worker when the waiting it saves is worth its price, keep it while needing it soon is likely enough.
+
+    `wait_p95_s` is the only knob: the p95 of the queue wait that the user wants. What a second of waiting is worth, in
+    autoscaled worker-seconds, is learned from it; `wait_price` states that value instead.
+    """
+
+    kind: Literal["auto"] = "auto"
+    wait_p95_s: float = Field(default=10.0, ge=0.1, le=3_600.0)
+    wait_price: float | None = Field(default=None, ge=0.001, le=1_000.0)
+    """Autoscaled worker-seconds one is ready to pay to save one request one second of waiting."""
+
+
+ScalingPolicy = Annotated[QueueDelay | RequestCount | Concurrency | Auto, Field(discriminator="kind")]
 
 
 class EndpointSpec(Frozen):
@@ -87,7 +128,8 @@ class EndpointChanges(Frozen):
     gpu_type: str | None = None
     baseline: int | None = None
     maximum: int | None = None
-    concurrency: int | None = None
+    concurrency: int | Literal["default"] | None = None
+    """`default` goes back to the model's own figure, which is what None means in a specification."""
     policy: ScalingPolicy | None = None
     idle_timeout_s: int | None = None
     execution_timeout_s: int | None = None
@@ -101,4 +143,6 @@ class EndpointChanges(Frozen):
     def apply(self, spec: EndpointSpec) -> EndpointSpec:
         """`spec` with these changes, validated as a whole. Raises pydantic.ValidationError, naming the field."""
         changed = {name: value for name, value in self if value is not None}
+        if self.concurrency == "default":
+            changed["concurrency"] = None
         return EndpointSpec.model_validate({**dict(spec), **changed})

@@ -13,8 +13,11 @@ from pydantic import Field, TypeAdapter
 from orchestrator.contract.accounting import BackupMade, Comparison, JournalPage, Statement
 from orchestrator.contract.base import Frozen, Received
 from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.decision import Decisions
+from orchestrator.contract.deferred import RequestList, RequestShown
 from orchestrator.contract.history import History
 from orchestrator.contract.query import Bill, Logs, Query, Quote, Unanswered, Verification
+from orchestrator.contract.routing import Routing
 from orchestrator.contract.snapshot import Snapshot
 
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -78,7 +81,11 @@ Answer = Annotated[
     | Comparison
     | JournalPage
     | History
+    | Decisions
+    | Routing
     | BackupMade
+    | RequestList
+    | RequestShown
     | Unanswered,
     Field(discriminator="kind"),
 ]

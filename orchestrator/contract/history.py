@@ -1,4 +1,5 @@
-"""Traffic of the past: counts are exact, latencies come from histograms with eight buckets an octave (within 7%)."""
+"""Traffic and cost of the past. Counts and costs are exact, latencies come from histograms with eight buckets an octave
+(within 7%)."""
 
 from __future__ import annotations
 
@@ -20,8 +21,15 @@ class HistoryPoint(Received):
     queue_p95_us: int | None
 
 
+class SpentPoint(Received):
+    """What one step cost, in micro-dollars."""
+
+    start_ns: int
+    amount_u: int
+
+
 class History(Received):
-    """Steps without traffic are left out. `total` covers the whole window."""
+    """Steps without traffic, or without cost, are left out. `total` covers the whole window."""
 
     kind: Literal["history"] = "history"
     slug: str
@@ -32,3 +40,5 @@ class History(Received):
     """The step of the points: what was asked for, or more where only coarser figures are kept."""
     points: tuple[HistoryPoint, ...]
     total: HistoryPoint
+    spent: tuple[SpentPoint, ...] = ()
+    """Of the endpoint's present owner; what has not been posted yet is in it."""

@@ -48,6 +48,21 @@ class Places(NamedTuple):
         return self.data / "metrics.db"
 
     @property
+    def deferred_file(self) -> Path:
+        """Asynchronous calls that are not over, and results that are kept."""
+        return self.data / "deferred.db"
+
+    @property
+    def webhook_key_file(self) -> Path:
+        """What the secrets that sign webhooks are derived from."""
+        return self.data / "webhook.key"
+
+    @property
+    def simulated_file(self) -> Path:
+        """Its presence says that everything here was made by a lab (contract/lab.py)."""
+        return self.data / "SIMULATED"
+
+    @property
     def lock_file(self) -> Path:
         return self.data / "orchestrator.lock"
 
@@ -62,8 +77,23 @@ class Places(NamedTuple):
         return self.state / "workers"
 
     @property
+    def loadtests_dir(self) -> Path:
+        """Results of load tests, a folder for each endpoint."""
+        return self.state / "loadtests"
+
+    @property
     def log_file(self) -> Path:
         return self.state / "orchestrator.log"
+
+    @property
+    def access_log_file(self) -> Path:
+        """One JSON object a line for every request, where the settings ask for it."""
+        return self.state / "access.log"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """What containers are handed of their endpoints' secrets; in memory where the runtime directory is."""
+        return self.runtime / "secrets"
 
     @property
     def socket_file(self) -> Path:

@@ -7,8 +7,11 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from orchestrator.contract.base import Frozen, Received
+from orchestrator.contract.decision import AskDecisions
+from orchestrator.contract.deferred import AskRequest, AskRequests
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.limits import Slug
+from orchestrator.contract.routing import AskRouting
 from orchestrator.contract.snapshot import Tier
 
 MONTH: Final = r"^\d{4}-(0[1-9]|1[0-2])$"
@@ -114,7 +117,11 @@ Query = Annotated[
     | AskComparison
     | AskJournal
     | AskHistory
-    | AskBackup,
+    | AskDecisions
+    | AskRouting
+    | AskBackup
+    | AskRequests
+    | AskRequest,
     Field(discriminator="kind"),
 ]
 
@@ -177,6 +184,8 @@ class Bill(Received):
     absorbed_u: int
     topped_up_u: int
     balance_u: int
+    simulated: bool = False
+    """The bill of a lab: nobody owes it."""
 
 
 class AccountTotals(Received):

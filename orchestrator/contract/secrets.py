@@ -31,5 +31,19 @@ def unmasked(wanted: Mapping[str, str], before: Mapping[str, str]) -> dict[str, 
 
 
 def still_masked(env: Mapping[str, str]) -> list[str]:
-    """Secrets given as a mask, with no value to keep."""
+    """Secrets given as a mask, with no value to keep; in a stored environment, those whose key is lost."""
     return [name for name, value in env.items() if value == MASK and is_secret(name)]
+
+
+def lost_secrets(slug: str, env: Mapping[str, str]) -> str | None:
+    """What to do about an endpoint whose stored secrets cannot be opened, as a sentence; None when all of them are."""
+    lost = still_masked(env)
+    if not lost:
+        return None
+    others = [name for name in env if name not in lost]
+    beside = f", with its other variables beside it ({', '.join(others)}; NAME={MASK} keeps a secret)" if others else ""
+    words = " ".join(f"--env {name}" for name in lost)
+    return (
+        f"env.{', env.'.join(lost)}: the stored value cannot be opened, its key is gone; set it again: "
+        f"`gpudeck endpoint update {slug} {words}`{beside}, then `gpudeck endpoint enable {slug}`"
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from orchestrator.contract.base import Received
 from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.lab import LabView
 
 
 class WorkerState(StrEnum):
@@ -85,6 +86,8 @@ class ColdStartView(Received):
 
     created_ms: int | None = None
     started_ms: int | None = None
+    memory_ms: int | None = None
+    """First memory on the GPU, where NVML tells it; to a second."""
     healthy_ms: int | None = None
     first_byte_ms: int | None = None
 
@@ -286,3 +289,7 @@ class Snapshot(Received):
     ledger_ok: bool = True
     ledger_problem: str | None = None
     stopping: bool = False
+    faults: bool = False
+    """Faults may be done to workers on purpose."""
+    lab: LabView | None = None
+    """Nothing of this is real: a simulated deck, and how fast its clock runs."""

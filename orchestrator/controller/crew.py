@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from orchestrator.clock import Now
+from orchestrator.contract.secrets import lost_secrets
+from orchestrator.controller.rehearsal import Rehearsal
 from orchestrator.core import events as ev
 from orchestrator.core.effects import RemoveWorker, StartWorker, StopWorker, WatchHealth
 from orchestrator.core.workload import Exit, ExitCause, Observed
@@ -38,6 +40,7 @@ class Crew:
         self._engine = engine
         self._emit = emit
         self._now = now
+        self.rehearsal = Rehearsal(engine, emit)
         self._tails: dict[str, asyncio.Task[None]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[str, Observed] = {}
@@ -52,6 +55,7 @@ class Crew:
 
     async def close(self) -> None:
         """Let running engine calls finish for a moment, then stop watching. Workers go on."""
+        await self.rehearsal.close()
         for task in [*self._watches.values(), *([self._patrol] if self._patrol else [])]:
             task.cancel()
         if self._tails:
@@ -76,6 +80,7 @@ class Crew:
     def remove(self, effect: RemoveWorker, after: Awaitable[None]) -> None:
         self._unwatch(effect.worker_id)
         self._seen.pop(effect.worker_id, None)
+        self.rehearsal.forget(effect.worker_id)
         self._queue(effect.worker_id, self._remove(effect, after))
 
     def watch(self, effect: WatchHealth) -> None:
@@ -111,6 +116,10 @@ class Crew:
     async def _start(self, effect: StartWorker, after: Awaitable[None]) -> None:
         await after
         worker_id = effect.spec.worker_id
+        lost = lost_secrets(effect.spec.endpoint, effect.spec.env)
+        if lost is not None:  # with the mask for a value the server would fail later, and say something else
+            self._emit(ev.LaunchRefused(worker_id, "secret_lost", lost, fatal=True, engine_down=False))
+            return
         try:
             point("engine.start.before")
             observed = await self._engine.start(effect.spec)
@@ -123,6 +132,7 @@ class Crew:
             self._emit(ev.LaunchRefused(worker_id, error.fault.value, error.message, error.fault in FATAL, down))
         else:
             self._seen[worker_id] = observed
+            await self.rehearsal.started(worker_id, effect.spec.endpoint)
             self._emit(ev.WorkerLaunched(worker_id, observed))
 
     async def _stop(self, effect: StopWorker, after: Awaitable[None]) -> None:
@@ -155,7 +165,7 @@ class Crew:
         failures = 0
         while True:
             observed = self._seen.get(worker_id)
-            well = observed is not None and await self._engine.healthy(observed, effect.path, PROBE_TIMEOUT_S)
+            well = observed is not None and await self._probe(observed, effect.path)
             if well and (not ready or failures or worker_id in self._suspects):
                 ready, failures = True, 0
                 self._suspects.discard(worker_id)
@@ -165,6 +175,10 @@ class Crew:
                 if failures == UNHEALTHY_AFTER:
                     self._emit(ev.WorkerUnhealthy(worker_id, failures))
             await self._pause(worker_id, hasty=not ready or failures > 0)
+
+    async def _probe(self, observed: Observed, path: str) -> bool:
+        well = await self._engine.healthy(observed, path, PROBE_TIMEOUT_S)
+        return well and not self.rehearsal.fails(observed.worker_id)
 
     async def _pause(self, worker_id: str, *, hasty: bool) -> None:
         steps = 1 if hasty else int(READY_PROBE_PERIOD_S / STARTING_PROBE_PERIOD_S)

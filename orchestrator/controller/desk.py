@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from orchestrator.assets import AssetError
 from orchestrator.clock import Now
 from orchestrator.contract.accounting import BackupMade
 from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.decision import AskDecisions
+from orchestrator.contract.deferred import AskRequest, AskRequests
 from orchestrator.contract.frames import Answer, SnapshotAnswer
 from orchestrator.contract.query import (
     AskBackup,
@@ -29,11 +31,14 @@ from orchestrator.contract.query import (
     Query,
     Unanswered,
 )
+from orchestrator.contract.routing import AskRouting
 from orchestrator.contract.snapshot import Snapshot
-from orchestrator.controller.loop import Controller
+from orchestrator.controller.explaining import explain
 from orchestrator.core.admission import quote
 from orchestrator.core.pricing import PriceBook
-from orchestrator.core.state import Draft
+from orchestrator.core.routing import RoutingTable
+from orchestrator.core.state import Draft, State
+from orchestrator.core.turns import routing_of
 from orchestrator.engine.ports import EngineError
 from orchestrator.ledger.backups import examine
 from orchestrator.ledger.metrics import MetricsStore
@@ -46,12 +51,37 @@ Books = Callable[[str], PriceBook]
 """Reads the price book of that name. Raises AssetError."""
 
 
+class Owner(Protocol):
+    """Who owns the state: the controller, or a lab (orchestrator/lab)."""
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def engine(self) -> Teller: ...
+
+    @property
+    def table(self) -> RoutingTable: ...
+
+    async def submit(self, command: Command) -> Outcome: ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    async def journalled(self) -> None: ...
+
+
+class Teller(Protocol):
+    """What is asked of the engine."""
+
+    async def logs(self, worker_id: str, tail: int) -> list[str]: ...
+
+
 class FrontDesk:
     """The one door for front ends: implements what the control socket needs."""
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Owner,
         ledger: Ledger,
         now: Now,
         *,
@@ -81,6 +111,16 @@ class FrontDesk:
                 return await self._logs(query)
             case AskHistory():
                 return await self._history(query)
+            case AskDecisions():
+                await self._controller.journalled()
+                return await explain(self._metrics, query)
+            case AskRouting(slug=slug, latencies=latencies):
+                route = self._controller.table.routes.get(slug)
+                if route is None:
+                    return Unanswered(code="not_found", message=f"slug: no endpoint {slug!r} has a route")
+                return routing_of(route, self._now(), latencies=latencies)
+            case AskRequests() | AskRequest():
+                return Unanswered(code="unavailable", message="asynchronous calls are not kept here")
             case _:
                 return await self._account(query)
 
@@ -148,7 +188,13 @@ class FrontDesk:
         if query.until_ns <= query.since_ns:
             return Unanswered(code="invalid", message="until_ns: must be later than since_ns")
         try:
-            return await _done(self._metrics.history(query.slug, query.since_ns, query.until_ns, query.step_s))
+            found = await _done(self._metrics.history(query.slug, query.since_ns, query.until_ns, query.step_s))
+            endpoint = self._controller.state.endpoints.get(query.slug)
+            if endpoint is None:
+                return found
+            window = (found.since_ns, found.until_ns, found.step_s, self._now())
+            spent = await _done(self._ledger.spending(query.slug, endpoint.spec.account, *window))
+            return found.model_copy(update={"spent": spent})
         except LedgerError as error:
             return Unanswered(code="unavailable", message=str(error))
 

@@ -21,7 +21,10 @@ from orchestrator.controller.routes import Routes
 from orchestrator.controller.upkeep import Upkeep
 from orchestrator.core import effects as fx
 from orchestrator.core import events as ev
+from orchestrator.core.decisions import Decided
 from orchestrator.core.observe import Surroundings, live_balances_u, observe
+from orchestrator.core.queues import QueueDepths
+from orchestrator.core.reconcile import earliest_wake_ns
 from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import State
 from orchestrator.core.step import step
@@ -37,7 +40,6 @@ TICK_S = 0.25
 NUDGE_PERIOD_S = 0.02
 KEYS_USED_PERIOD_NS = 5 * SECOND_NS
 KEY_PREFIX = "gd"
-SERIES_KEPT = 120
 
 
 class Controller:
@@ -54,8 +56,12 @@ class Controller:
         facts: Surroundings,
         metrics: MetricsStore | None = None,
         post: Callable[[fx.SendMail], None] | None = None,
+        decided: Callable[[Decided], None] = lambda entry: None,
+        drop_gpus: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`post` hands a mail to whoever delivers it; without one, the rules say that there are none."""
+        """`post` hands a mail to whoever delivers it; without one, the rules say that there are none. `decided` is told
+        of every scaling decision, for whoever counts them. `drop_gpus` keeps the readings of GPUs away for so many
+        seconds."""
         self.state = state
         self.left = asyncio.Event()
         """Set when the core says that the orchestrator may exit."""
@@ -72,18 +78,25 @@ class Controller:
             else Upkeep(metrics, ledger, now(), lambda problem: self.emit(ev.LedgerChecked(problem)))
         )
         self._post = post
+        self._decided = decided
+        self._drop_gpus = drop_gpus
         self._events: deque[ev.Happening] = deque()
         self._nudged = False
+        self._wake: asyncio.TimerHandle | None = None
         self._answers: dict[str, asyncio.Future[Outcome]] = {}
         self._replies: set[asyncio.Task[None]] = set()
         self._secrets: dict[str, str] = {}
         self._seq = 0
-        self._queued: dict[str, deque[int]] = {}
-        self._queued_second = 0
+        self._depths = QueueDepths()
         self._keys_taken_ns = 0
         self._ticked_ns = 0
         self._nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._nothing.set_result(None)
+
+    @property
+    def table(self) -> RoutingTable:
+        """What the data plane goes by."""
+        return self._table
 
     async def boot(self, event: ev.Booted) -> None:
         """Restore what the ledger and the engine remember, then watch the engine."""
@@ -107,6 +120,8 @@ class Controller:
     async def close(self) -> None:
         """Stop watching and write what is left. Workers go on."""
         self._table.ready = False
+        if self._wake is not None:
+            self._wake.cancel()
         await self._crew.close()
         if self._replies:
             await asyncio.wait(self._replies, timeout=5.0)
@@ -139,11 +154,12 @@ class Controller:
             keys_used = self._routes.take_keys_used()
         self._ticked_ns = now_ns
         self._crew.suspect(self._routes.suspects())
-        lanes = self._routes.lanes_seen()
+        lanes = self._routes.take_lanes(now_ns)
         self.handle(ev.Ticked(lanes, keys_used))
+        self._wake_in_time(now_ns)
         if self._upkeep is not None:
             self._upkeep.tick(now_ns, self._table, lanes, self.state)
-        self._sample_queues(now_ns)
+        self._depths.sample(now_ns, self._table.routes)
         self._table.balances_u.update(live_balances_u(self.state, now_ns))
 
     async def submit(self, command: Command) -> Outcome:
@@ -163,6 +179,11 @@ class Controller:
             self._answers.pop(command.id, None)
             self._secrets.pop(command.id, None)
 
+    async def journalled(self) -> None:
+        """Returns when every decision so far is in the decision journal, or cannot be written there."""
+        if self._upkeep is not None:
+            await self._upkeep.written()
+
     def snapshot(self) -> Snapshot:
         """The visible state now."""
         now_ns = self._now()
@@ -172,7 +193,7 @@ class Controller:
             seq=self._seq,
             lanes=self._routes.lanes_seen(),
             traffic={slug: route.meter.view(now_ns) for slug, route in self._table.routes.items()},
-            queued_series={slug: tuple(series) for slug, series in self._queued.items()},
+            queued_series=self._depths.series(),
         )
         return observe(self.state, around, now_ns)
 
@@ -221,10 +242,18 @@ class Controller:
                 self._crew.remove(effect, after)
             case fx.WatchHealth():
                 self._crew.watch(effect)
+            case fx.BreakWorker():
+                self._crew.rehearsal.begin(effect, after)
+            case fx.DropGpus(seconds):
+                self._drop_gpus(seconds)
             case fx.AnswerCommand():
                 self._later(self._answer_after(effect, after))
             case fx.SendMail():
                 self._later(self._post_after(effect, after))
+            case fx.JournalDecision(entry):
+                self._decided(entry)
+                if self._upkeep is not None:
+                    self._upkeep.decided(entry)
             case fx.Leave():
                 self._later(self._leave())
             case fx.Persist():
@@ -281,16 +310,15 @@ class Controller:
         if not self.left.is_set():
             self.tick()
 
-    def _sample_queues(self, now_ns: int) -> None:
-        """Queue depth once a second, for the sparkline."""
-        second = now_ns // SECOND_NS
-        if second == self._queued_second:
-            return
-        self._queued_second = second
-        for slug, route in self._table.routes.items():
-            self._queued.setdefault(slug, deque(maxlen=SERIES_KEPT)).append(route.lane.queued)
-        for slug in [s for s in self._queued if s not in self._table.routes]:
-            del self._queued[slug]
+    def _wake_in_time(self, now_ns: int) -> None:
+        """A policy's wish, or the end of an idle worker's time, that falls between two ticks gets a tick of its own."""
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        wake_ns = earliest_wake_ns(self.state.endpoints.values())
+        if wake_ns is not None and wake_ns < now_ns + TICK_S * SECOND_NS:
+            delay_s = max(NUDGE_PERIOD_S, (wake_ns - now_ns) / SECOND_NS)
+            self._wake = asyncio.get_running_loop().call_later(delay_s, self._nudge)
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.core.effects import GrantKey, RouteView
-from orchestrator.core.events import LaneSeen, SlotSeen
+from orchestrator.controller.feed import LaneFeed, seen
+from orchestrator.core.effects import GrantKey, RingMember, RouteView
+from orchestrator.core.events import LaneSeen
 from orchestrator.core.lane import Closed, Lane, Slot
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
 from orchestrator.core.traffic import Meter
@@ -21,6 +22,7 @@ class Routes:
         self._table = table
         self._nudge = nudge
         self._digests: dict[str, bytes] = {}
+        self._feeds: dict[str, LaneFeed] = {}
 
     def apply(self, view: RouteView) -> None:
         """Make the route of one endpoint look like `view`. Slots of workers that stay keep their counters."""
@@ -44,16 +46,7 @@ class Routes:
         route.cancels = view.cancels
         lane = route.lane
         lane.queue_limit = view.queue_limit
-        ring = []
-        for member in view.ring:
-            slot = lane.slots.get(member.worker_id)
-            if slot is None:
-                slot = Slot(
-                    member.worker_id, member.label, member.host, member.port, member.concurrency, member.idle_since_ns
-                )
-            slot.host, slot.port, slot.concurrency = member.host, member.port, member.concurrency
-            ring.append(slot)
-        lane.set_ring(ring)
+        lane.set_ring([_slot(lane, member) for member in view.ring], [_slot(lane, member) for member in view.reserve])
         for worker_id in [w for w in lane.slots if w not in view.present]:
             lane.forget(worker_id)
         if view.closed is None:
@@ -84,8 +77,18 @@ class Routes:
             self._table.keys.pop(digest, None)
 
     def lanes_seen(self) -> dict[str, LaneSeen]:
-        """The traffic at this instant, for a tick in the same turn of the loop."""
-        return {slug: _seen(route.lane) for slug, route in self._table.routes.items()}
+        """The traffic at this instant, for a snapshot: what happened since the last tick is left for the next one."""
+        return {slug: seen(route.lane) for slug, route in self._table.routes.items()}
+
+    def take_lanes(self, now_ns: int) -> dict[str, LaneSeen]:
+        """The traffic at this instant and since the last call, for a tick in the same turn of the loop."""
+        routes = self._table.routes
+        for slug in [s for s, feed in self._feeds.items() if s not in routes or feed.meter is not routes[s].meter]:
+            del self._feeds[slug]
+        for slug, route in routes.items():
+            if slug not in self._feeds:
+                self._feeds[slug] = LaneFeed(route.meter)
+        return {s: self._feeds[s].read(now_ns, route.lane, self._table.in_flight) for s, route in routes.items()}
 
     def suspects(self) -> set[str]:
         """Workers the gateway could not reach."""
@@ -106,20 +109,10 @@ class Routes:
         return tuple(used)
 
 
-def _seen(lane: Lane) -> LaneSeen:
-    return LaneSeen(
-        queued=lane.queued,
-        running=lane.running,
-        oldest_arrival_ns=lane.oldest_arrival_ns,
-        slots={
-            worker_id: SlotSeen(
-                in_flight=slot.in_flight,
-                served=slot.served,
-                idle_since_ns=slot.idle_since_ns,
-                first_byte_ns=slot.first_byte_ns,
-                suspect=slot.suspect,
-                recycle=slot.recycle,
-            )
-            for worker_id, slot in lane.slots.items()
-        },
-    )
+def _slot(lane: Lane, member: RingMember) -> Slot:
+    """The member's slot: the one it has, with the address and concurrency of now, or a new one."""
+    slot = lane.slots.get(member.worker_id)
+    if slot is None:
+        return Slot(member.worker_id, member.label, member.host, member.port, member.concurrency, member.idle_since_ns)
+    slot.host, slot.port, slot.concurrency = member.host, member.port, member.concurrency
+    return slot

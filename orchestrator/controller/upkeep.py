@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.contract.base import HOUR_NS
+from orchestrator.controller.remembering import DecisionJournal
+from orchestrator.core.decisions import Decided
 from orchestrator.core.events import LaneSeen
 from orchestrator.core.history import Minute
 from orchestrator.core.recorder import Recorder
@@ -39,6 +41,15 @@ class Upkeep:
         self._adding: asyncio.Task[None] | None = None
         self._backup_due_ns = now_ns
         self._backing_up: asyncio.Task[None] | None = None
+        self._journal = DecisionJournal(metrics)
+
+    def decided(self, entry: Decided) -> None:
+        """Remember a decision."""
+        self._journal.append(entry)
+
+    async def written(self) -> None:
+        """Returns when every decision so far can be read from the journal, or the disk has refused it."""
+        await self._journal.flush()
 
     def tick(self, now_ns: int, table: RoutingTable, lanes: Mapping[str, LaneSeen], state: State) -> None:
         meters = {slug: route.meter for slug, route in table.routes.items()}
@@ -47,6 +58,7 @@ class Upkeep:
         minute = self._recorder.see(now_ns, meters, served, intervals)
         if minute is not None:
             self._store(minute)
+        self._journal.tick(now_ns, {slug: endpoint.memory for slug, endpoint in state.endpoints.items()})
         if now_ns >= self._backup_due_ns and self._backing_up is None:
             self._backup_due_ns = now_ns + BACKUP_PERIOD_NS
             self._backing_up = asyncio.get_running_loop().create_task(self._back_up(now_ns), name="ledger-backup")
@@ -56,6 +68,7 @@ class Upkeep:
         if self._backing_up is not None:
             self._backing_up.cancel()
         self._store(self._recorder.flush())
+        await self._journal.close()
         if self._adding is not None:
             await asyncio.wait([self._adding], timeout=5.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from orchestrator.contract import command as c
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.command import Accepted, Outcome, RefusalCode, Refused
 from orchestrator.contract.endpoint import EndpointSpec, Visibility
-from orchestrator.contract.secrets import MASK, still_masked, unmasked
+from orchestrator.contract.faults import InjectFault
+from orchestrator.contract.lab import SetSpeed
+from orchestrator.contract.secrets import MASK, lost_secrets, still_masked, unmasked
 from orchestrator.contract.snapshot import KeyView
-from orchestrator.core import credit, notice
+from orchestrator.core import credit, notice, rehearsal
 from orchestrator.core.admission import Objection, baselines_after_uh, object_to
 from orchestrator.core.effects import AnswerCommand, GrantKey, Leave, WithdrawKey
 from orchestrator.core.endpoint import Endpoint
@@ -141,7 +143,7 @@ def _update_endpoint(draft: Draft, command: c.UpdateEndpoint) -> Outcome:
         message = f"{field}: {first['msg'].removeprefix('Value error, ')}"
         return Refused(id=command.id, code=RefusalCode.INVALID, message=message, field=field)
     spec = spec.model_copy(update={"env": unmasked(spec.env, endpoint.spec.env)})
-    masks = _object_to_masks(spec)
+    masks = _object_to_masks(spec, lost=still_masked(endpoint.spec.env))
     if masks is not None:
         return _refuse(command.id, masks)
     if spec == endpoint.spec:
@@ -176,6 +178,9 @@ def _enable_endpoint(draft: Draft, command: c.EnableEndpoint) -> Outcome:
     if endpoint.enabled:
         draft.endpoints[command.slug] = replace(endpoint, retry_ns=None)
         return Accepted(id=command.id, message=f"endpoint {command.slug} is enabled already")
+    lost = lost_secrets(command.slug, endpoint.spec.env)
+    if lost is not None:
+        return _refuse(command.id, Objection(RefusalCode.INVALID, lost, "env"))
     objection = object_to(draft, endpoint.spec, replaces=command.slug)
     if objection is not None:
         return _refuse(command.id, objection)
@@ -303,9 +308,10 @@ def _may_call(account: str, spec: EndpointSpec) -> bool:
     return spec.account == account or spec.visibility is Visibility.PUBLIC
 
 
-def _object_to_masks(spec: EndpointSpec) -> Objection | None:
-    """A mask is what a snapshot shows in place of a secret: as a value it could only be a copy of that."""
-    names = ", ".join(still_masked(spec.env))
+def _object_to_masks(spec: EndpointSpec, lost: Collection[str] = ()) -> Objection | None:
+    """A mask is what a snapshot shows in place of a secret: as a value it could only be a copy of that. What was `lost`
+    before may stay so: it must not hold up a change of something else."""
+    names = ", ".join(name for name in still_masked(spec.env) if name not in lost)
     text = f"env: {MASK} is how a secret is shown, not its value; give {names} anew"
     return Objection(RefusalCode.INVALID, text, "env") if names else None
 
@@ -338,7 +344,21 @@ def _unknown(draft: Draft, command_id: str, slug: str) -> Refused:
     return Refused(id=command_id, code=RefusalCode.NOT_FOUND, message=text, field="slug")
 
 
+def _set_speed(_: Draft, command: SetSpeed) -> Outcome:
+    text = "speed: only a lab has a clock to set (`gpudeck demo --lab`); here time takes its time"
+    return Refused(id=command.id, code=RefusalCode.STATE, message=text, field="speed")
+
+
+def _inject_fault(draft: Draft, command: InjectFault) -> Outcome:
+    endpoint = draft.endpoints.get(command.slug)
+    if endpoint is None or endpoint.removed:
+        return _unknown(draft, command.id, command.slug)
+    return rehearsal.inject(draft, command, endpoint)
+
+
 _HANDLERS: dict[type, Callable[[Draft, Any], Outcome]] = {
+    SetSpeed: _set_speed,
+    InjectFault: _inject_fault,
     c.CreateEndpoint: _create_endpoint,
     c.UpdateEndpoint: _update_endpoint,
     c.EnableEndpoint: _enable_endpoint,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator.contract.command import Outcome
 from orchestrator.contract.endpoint import Visibility
+from orchestrator.contract.faults import FaultKind
+from orchestrator.core.decisions import Decided
 from orchestrator.core.lane import Closed
 from orchestrator.core.workload import WorkerSpec
 from orchestrator.core.writes import MailQueued, Write
@@ -40,6 +42,22 @@ class StopWorker:
 @dataclass(frozen=True, slots=True)
 class RemoveWorker:
     worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakWorker:
+    """Do a fault to the worker, on purpose (contract/faults.py)."""
+
+    worker_id: str
+    endpoint: str
+    fault: FaultKind
+
+
+@dataclass(frozen=True, slots=True)
+class DropGpus:
+    """Let no reading of a GPU come for `seconds`, on purpose."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +96,11 @@ class RouteView:
     closed: Closed | None
     evict: bool
     ring: tuple[RingMember, ...]
+    """Workers that are wanted: round robin runs over them."""
     present: frozenset[str]
     """Workers that may still hold requests: slots of others are forgotten."""
+    reserve: tuple[RingMember, ...] = ()
+    """Warm workers beyond that, the next to be wanted first: used only when the ring has no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,13 @@ class SendMail:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalDecision:
+    """Remember it for `gpudeck why`. Not money: it may be lost."""
+
+    entry: Decided
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The orchestrator may exit now."""
 
@@ -134,6 +162,8 @@ Effect = (
     | StartWorker
     | StopWorker
     | RemoveWorker
+    | BreakWorker
+    | DropGpus
     | WatchHealth
     | ApplyRoute
     | DropRoute
@@ -141,5 +171,6 @@ Effect = (
     | GrantKey
     | WithdrawKey
     | SendMail
+    | JournalDecision
     | Leave
 )

@@ -44,6 +44,15 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """What happened to workers since the policy was last asked."""
+
+    cold_starts: tuple[int, ...] = ()
+    """Nanoseconds from intent to ready."""
+    failed_starts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     spec: EndpointSpec
     model: Model
@@ -60,6 +69,11 @@ class Endpoint:
     lanes: tuple[LaneSample, ...] = ()
     starved: bool = False
     """It wants a worker and no GPU is free: said once, not at every tick."""
+    news: News = News()
+    refused: str | None = None
+    """The obstacle in force, as it was journalled."""
+    wake_ns: int | None = None
+    """When a tick is due for it at the latest: its policy asked for it, or an idle worker's time is up."""
 
     @property
     def slug(self) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.contract.command import Command
+from orchestrator.contract.faults import FaultKind
 from orchestrator.contract.snapshot import EngineView, GpuView
+from orchestrator.core.scaling import Memory
 from orchestrator.core.workload import Exit, Observed
 from orchestrator.core.writes import MailKey, Saved
 
@@ -27,6 +30,8 @@ class Booted:
     observed: tuple[Observed, ...] | None
     engine: EngineView
     gpus: tuple[GpuView, ...]
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+    """What policies had learned, by endpoint; without it they begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,25 @@ class SlotSeen:
 
 @dataclass(frozen=True, slots=True)
 class LaneSeen:
-    """Traffic of one endpoint at the instant of a tick."""
+    """Traffic of one endpoint at the instant of a tick. Instants are wall-clock nanoseconds, lists hold the oldest
+    QUEUE_SEEN_MAX (core/scaling/view.py); `arrived`, `arrivals` and `served` are of the time since the last tick."""
 
     queued: int
     running: int
-    oldest_arrival_ns: int | None
     slots: dict[str, SlotSeen]
+    queue: tuple[int, ...] = ()
+    """Arrivals of those who wait, first come first."""
+    running_since: tuple[int, ...] = ()
+    """When the requests in flight went to their workers, oldest first."""
+    arrived: int = 0
+    arrivals: tuple[int, ...] = ()
+    served: tuple[int, ...] = ()
+    """Nanoseconds from dispatch to last byte of requests that ended well."""
+
+    @property
+    def oldest_arrival_ns(self) -> int | None:
+        """Arrival of the request that has waited longest; None when nobody waits."""
+        return self.queue[0] if self.queue else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,15 @@ class StopUnknown:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultFailed:
+    """A fault that was asked for could not be done to the worker."""
+
+    worker_id: str
+    fault: FaultKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerChecked:
     """The ledger's health after a write: `problem` None means it works (again)."""
 
@@ -181,6 +208,7 @@ Happening = (
     | WorkerUnhealthy
     | WorkerExited
     | StopUnknown
+    | FaultFailed
     | LedgerChecked
     | MailAttempted
 )

@@ -7,7 +7,8 @@ read from one is within 7% of the true one. A minute of traffic is some dozens o
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,11 +25,12 @@ Histogram = dict[int, int]
 
 def bucket_of(span_ns: int) -> int:
     """The bucket of a span: one per microsecond up to 16, then eight an octave; longer ones stay in the last."""
-    us = max(0, span_ns) // 1_000
+    us = span_ns // 1_000
     if us < 16:
-        return us
+        return us if us > 0 else 0
     shift = us.bit_length() - 4
-    return min((shift << 3) + (us >> shift), BUCKETS - 1)
+    bucket = (shift << 3) + (us >> shift)
+    return bucket if bucket < BUCKETS else BUCKETS - 1
 
 
 def bounds_us(bucket: int) -> tuple[int, int]:
@@ -38,6 +40,18 @@ def bounds_us(bucket: int) -> tuple[int, int]:
     shift = (bucket >> 3) - 1
     mantissa = bucket - (shift << 3)
     return mantissa << shift, (mantissa + 1) << shift
+
+
+def to_histogram(ordered_ns: Sequence[int]) -> Histogram:
+    """The histogram of an ascending sequence of spans: a search for each bucket that has one, not a step a value."""
+    found: Histogram = {}
+    at = 0
+    while at < len(ordered_ns):
+        bucket = bucket_of(ordered_ns[at])
+        end = len(ordered_ns) if bucket == BUCKETS - 1 else bisect_left(ordered_ns, bounds_us(bucket)[1] * 1_000, at)
+        found[bucket] = end - at
+        at = end
+    return found
 
 
 def percentiles_us(histogram: Mapping[int, int], percents: tuple[int, ...]) -> tuple[int | None, ...]:
@@ -100,6 +114,16 @@ class Counts:
         merge(self.queue, other.queue)
 
 
+@dataclass(slots=True)
+class Requests:
+    """Requests one by one: when each came and how long its worker had it. Service 0: it never reached one."""
+
+    arrived_ns: list[int] = field(default_factory=list)
+    service_ns: list[int] = field(default_factory=list)
+    missed: int = 0
+    """Requests that came too fast to be kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Minute:
     """What is stored once a minute. `served` counts by billing interval."""
@@ -107,6 +131,7 @@ class Minute:
     start_ns: int
     endpoints: Mapping[str, Counts]
     served: Mapping[str, int]
+    requests: Mapping[str, Requests] = field(default_factory=dict)
 
 
 def to_counts(requests: int, failures: int, total: Iterable[int], queue: Iterable[int]) -> Counts:

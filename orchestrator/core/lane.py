@@ -1,4 +1,4 @@
-"""One endpoint's lane: round robin over its ready workers and one FIFO queue, bound late.
+"""One endpoint's lane: round robin over the workers that are wanted, a reserve, and one FIFO queue, bound late.
 
 Rules (design.md section 1, Routing; features.md R9, A11):
 
@@ -8,6 +8,10 @@ Rules (design.md section 1, Routing; features.md R9, A11):
    worker takes the oldest waiter at once; nobody queues behind a busy worker.
 3. A new request never overtakes a waiter.
 4. The cursor survives changes of membership: it names the worker served last, not a position.
+5. Warm workers that are not wanted stand in reserve, in the order in which they would be wanted again. One of them gets
+   a request only when no worker of the ring has room, the first that has: so nobody waits beside a warm worker, and the
+   idle timers of the last ones run out although traffic goes on. Round robin over all of them would keep every timer
+   fresh (research/autoscaling.md 3.4: up to +90% of the bill).
 
 Single-threaded by contract: the gateway and the controller share one event loop, so claim, release and `set_ring` are
 atomic between awaits. This is the hot path: no allocation beyond the queue, no clock, no logging.
@@ -18,6 +22,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Protocol
 
 
@@ -42,6 +47,7 @@ class Slot:
         self.first_byte_ns: int | None = None
         """When this worker's first reply began: the last phase of its cold start."""
         self.in_ring = True
+        """It may be claimed: it stands in the ring or in the reserve. False once it drains."""
         self.suspect = False
         """A connection to it failed: not claimed again until a health probe clears it."""
         self.recycle = False
@@ -89,8 +95,9 @@ class Lane:
         self.queued_bytes = 0
         self.closed: Closed | None = None
         self.slots: dict[str, Slot] = {}
-        """Every worker that may still have requests in flight: the ring and those draining out of it."""
+        """Every worker that may still have requests in flight: ring, reserve, and those draining out of them."""
         self._ring: list[Slot] = []
+        self._reserve: list[Slot] = []
         self._next = 0
         self._last: str | None = None
         self._waiters: OrderedDict[int, Waiter] = OrderedDict()
@@ -99,7 +106,8 @@ class Lane:
 
     def __repr__(self) -> str:
         state = f"closed:{self.closed.code}" if self.closed else "open"
-        return f"<Lane {self.slug} {state} ring={[s.label for s in self._ring]} queued={len(self._waiters)}>"
+        ring, reserve = [s.label for s in self._ring], [s.label for s in self._reserve]
+        return f"<Lane {self.slug} {state} ring={ring} reserve={reserve} queued={len(self._waiters)}>"
 
     @property
     def queued(self) -> int:
@@ -116,8 +124,22 @@ class Lane:
             return waiter.arrived_ns
         return None
 
+    @property
+    def last(self) -> str | None:
+        """Id of the worker that the ring served last."""
+        return self._last
+
+    def standing(self) -> tuple[tuple[Slot, ...], tuple[Slot, ...], int]:
+        """The ring, the reserve, and the index of the ring that round robin looks at first. For those who look on."""
+        return tuple(self._ring), tuple(self._reserve), self._next if self._next < len(self._ring) else 0
+
+    def arrivals(self, limit: int) -> tuple[int, ...]:
+        """Arrivals of the first `limit` waiters, in the order of the queue."""
+        return tuple(waiter.arrived_ns for waiter in islice(self._waiters.values(), limit))
+
     def claim(self) -> Slot | None:
-        """The next worker in ring order with room, counted as busy; None when there is none or others wait."""
+        """The next worker in ring order with room, else the first of the reserve with room, counted as busy; None when
+        there is none or others wait."""
         return None if self._waiters else self._take()
 
     def enqueue(self, waiter: Waiter) -> bool:
@@ -127,12 +149,27 @@ class Lane:
         full = len(self._waiters) >= self.queue_limit
         if full or self.queued_bytes + waiter.size_bytes > self.queue_bytes_limit:
             return False
+        self._admit(waiter)
+        return True
+
+    def rejoin(self, waiter: Waiter) -> bool:
+        """Put `waiter`, whose worker could not be reached, back among the others by its arrival: it has waited its turn
+        already. It was admitted once, so a full queue does not refuse it; there are never more of these than were in
+        flight. Always True."""
+        earlier = [
+            key for key, other in takewhile(lambda item: item[1].arrived_ns <= waiter.arrived_ns, self._waiters.items())
+        ]
+        self._admit(waiter)
+        for key in (id(waiter), *reversed(earlier)):
+            self._waiters.move_to_end(key, last=False)
+        return True
+
+    def _admit(self, waiter: Waiter) -> None:
         first = not self._waiters
         self._waiters[id(waiter)] = waiter
         self.queued_bytes += waiter.size_bytes
         if first:
             self._nudge()
-        return True
 
     def cancel(self, waiter: Waiter) -> bool:
         """Free the place of a waiter whose client left or whose time is up; False when it no longer waits."""
@@ -179,14 +216,15 @@ class Lane:
         slot.recycle = True
         self._nudge()
 
-    def set_ring(self, members: Iterable[Slot]) -> None:
-        """Replace the ring. Workers that left keep their slot while requests are in flight, then `forget` drops it."""
+    def set_ring(self, members: Iterable[Slot], reserve: Iterable[Slot] = ()) -> None:
+        """Replace ring and reserve. Workers that left both keep their slot while requests are in flight, then `forget`
+        drops it."""
         successors = [s.worker_id for s in self._ring[self._next :] + self._ring[: self._next]]
-        ring = list(members)  # before the marks change: `members` may be a generator that reads them
-        for slot in self._ring:
+        ring, spare = list(members), list(reserve)  # before the marks change: they may be generators that read them
+        for slot in (*self._ring, *self._reserve):
             slot.in_ring = False
-        self._ring = ring
-        for slot in self._ring:
+        self._ring, self._reserve = ring, spare
+        for slot in (*ring, *spare):
             slot.in_ring = True
             self.slots[slot.worker_id] = slot
         self._next = self._resume_after(successors)
@@ -196,7 +234,7 @@ class Lane:
         """Drop a worker that has ended. Requests still counted on it are over: their connections are gone."""
         slot = self.slots.pop(worker_id, None)
         if slot is not None and slot.in_ring:
-            self.set_ring([s for s in self._ring if s is not slot])
+            self.set_ring([s for s in self._ring if s is not slot], [s for s in self._reserve if s is not slot])
 
     def open(self) -> None:
         """Admit requests (again)."""
@@ -236,6 +274,10 @@ class Lane:
                 slot.in_flight += 1
                 self._next = i
                 self._last = slot.worker_id
+                return slot
+        for slot in self._reserve:  # always from its front, and the cursor stays: rule 5
+            if slot.in_flight < slot.concurrency and not slot.suspect and not slot.recycle:
+                slot.in_flight += 1
                 return slot
         return None
 

@@ -8,7 +8,7 @@ from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import ProblemView, WorkerState
 from orchestrator.core import absence, charging
 from orchestrator.core.effects import RemoveWorker, StartWorker, StopWorker, TrustWorker, WatchHealth
-from orchestrator.core.endpoint import CRASHES_MAX, SETTLED_NS, Endpoint, backoff_s
+from orchestrator.core.endpoint import CRASHES_MAX, SETTLED_NS, Endpoint, News, backoff_s
 from orchestrator.core.events import LaunchRefused, LaunchUnknown, StopUnknown, WorkerLaunched, WorkerUnhealthy
 from orchestrator.core.state import Draft
 from orchestrator.core.worker import Turn, Worker
@@ -143,6 +143,7 @@ def healthy(draft: Draft, worker_id: str) -> None:
     draft.write(WorkerReady(worker.id, draft.now_ns))
     charging.begin_charging(draft, ready)
     charging.retier(draft, worker.endpoint)
+    _tell_policy(draft, worker.endpoint, cold_start_ns=draft.now_ns - worker.intent_ns)
     seconds = (draft.now_ns - worker.intent_ns) / SECOND_NS
     draft.note("good", f"{worker.label} ready after {seconds:.1f} s", endpoint=worker.endpoint, worker=worker.id)
 
@@ -197,6 +198,8 @@ def crashed(
     fatal: bool = False,
 ) -> None:
     """Backoff 1, 2, 4 … 60 s; after CRASHES_MAX in a row, with nothing else ready, the endpoint has failed (D8)."""
+    if worker.ready_ns is None:
+        _tell_policy(draft, endpoint.slug)
     endpoint = draft.endpoints[endpoint.slug]
     settled = worker.ready_ns is not None and draft.now_ns - worker.ready_ns >= SETTLED_NS
     crashes = 1 if settled else endpoint.crashes + 1
@@ -214,6 +217,18 @@ def crashed(
         when = f"next attempt in {delay_s} s" if delay_s else "replacing it"
         draft.note("warning", f"{message}; {when}", endpoint=endpoint.slug, worker=worker.id)
     draft.endpoints[endpoint.slug] = endpoint
+
+
+def _tell_policy(draft: Draft, slug: str, cold_start_ns: int | None = None) -> None:
+    """A start became ready after `cold_start_ns` or, with None, failed: its policy learns it when it is asked next."""
+    endpoint = draft.endpoints.get(slug)
+    if endpoint is not None:
+        news = endpoint.news
+        if cold_start_ns is None:
+            news = News(news.cold_starts, news.failed_starts + 1)
+        else:
+            news = News((*news.cold_starts, cold_start_ns), news.failed_starts)
+        draft.endpoints[slug] = replace(endpoint, news=news)
 
 
 def stop_unknown(draft: Draft, event: StopUnknown) -> None:

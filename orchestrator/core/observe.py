@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.contract.secrets import masked
+from orchestrator.contract.secrets import lost_secrets, masked
 from orchestrator.contract.snapshot import (
     AccountView,
     CapacityView,
@@ -72,6 +72,7 @@ def observe(state: State, around: Surroundings, now_ns: int) -> Snapshot:
         ledger_ok=state.ledger_problem is None,
         ledger_problem=state.ledger_problem,
         stopping=state.stopping is not None,
+        faults=state.rules.faults,
     )
 
 
@@ -122,7 +123,10 @@ def _endpoint(draft: Draft, endpoint: Endpoint, around: Surroundings) -> Endpoin
         }
     )
     problem = endpoint.problem
-    if problem is None and endpoint.starved:
+    lost = lost_secrets(slug, endpoint.spec.env)
+    if lost is not None:
+        problem = ProblemView(code="secret_lost", message=lost)
+    elif problem is None and endpoint.starved:
         problem = ProblemView(code="no_gpu", message=f"wants another worker, no {endpoint.spec.gpu_type} is free")
     return EndpointView(
         spec=endpoint.spec.model_copy(update={"env": masked(endpoint.spec.env)}),
@@ -160,6 +164,7 @@ def _worker(draft: Draft, worker: Worker, lane: LaneSeen) -> WorkerView:
         cold_start=ColdStartView(
             created_ms=_since(worker, worker.created_ns),
             started_ms=_since(worker, worker.started_ns),
+            memory_ms=_since(worker, worker.memory_ns),
             healthy_ms=_since(worker, worker.ready_ns),
             first_byte_ms=_since(worker, worker.first_byte_ns),
         ),

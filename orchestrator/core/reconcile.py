@@ -6,27 +6,28 @@ For each endpoint, in this order:
 2. Starting past its deadline, draining with nothing left or past its grace, to be recycled: drain or stop.
 3. Ask the policy; clamp to [baseline, maximum].
 4. More live workers than the maximum: drain the surplus (an update lowered it).
-5. Autoscaled, idle for the idle timeout, and not wanted: stop (longest idle first).
+5. Autoscaled, idle for long enough, and not wanted: stop (core/idling.py).
 6. Of an older generation: drained as newer ones become ready; never the other way round.
 7. Fewer than wanted: ask for a GPU. Baselines of all endpoints first, then one each in turn, fewest first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.snapshot import DecisionView, LaneSample, Tier, WorkerState
-from orchestrator.core import charging, lifecycle
+from orchestrator.contract.snapshot import LaneSample, Tier, WorkerState
+from orchestrator.core import charging, deciding, lifecycle
 from orchestrator.core.endpoint import SETTLED_NS, Endpoint
 from orchestrator.core.events import LaneSeen, SlotSeen
+from orchestrator.core.idling import shed
 from orchestrator.core.placement import free_gpus, grant
-from orchestrator.core.scaling import Observation, decide
+from orchestrator.core.rolling import roll, yield_one
 from orchestrator.core.state import Draft
 from orchestrator.core.worker import Worker
 
-QUIET = LaneSeen(queued=0, running=0, oldest_arrival_ns=None, slots={})
+QUIET = LaneSeen(queued=0, running=0, slots={})
 LANES_KEPT = 120
 PREEMPTION_GRACE_S = 30.0
 
@@ -45,17 +46,26 @@ class Want:
 
 def reconcile(draft: Draft, lanes: Mapping[str, LaneSeen]) -> None:
     """One pass over all endpoints; see the module's list."""
+    if draft.state.stopping == "leave":
+        return  # the workers are the next orchestrator's: a drain begun now would take them from those who still wait
     wants = []
+    refusals: deciding.Refusals = {}
     for slug in list(draft.endpoints):
-        want = _tend(draft, slug, lanes.get(slug, QUIET))
+        want = _tend(draft, slug, lanes.get(slug, QUIET), refusals)
         if want is not None:
             wants.append(want)
-    _place(draft, wants)
+    _place(draft, wants, refusals)
+    deciding.settle_refusals(draft, refusals)
     for slug, endpoint in list(draft.endpoints.items()):
         _sample_lanes(draft, endpoint, lanes.get(slug, QUIET))
 
 
-def _tend(draft: Draft, slug: str, lane: LaneSeen) -> Want | None:
+def earliest_wake_ns(endpoints: Iterable[Endpoint]) -> int | None:
+    """When the next tick is due at the latest; None when any time will do."""
+    return min((e.wake_ns for e in endpoints if e.wake_ns is not None), default=None)
+
+
+def _tend(draft: Draft, slug: str, lane: LaneSeen, refusals: deciding.Refusals) -> Want | None:
     endpoint = draft.endpoints[slug]
     _note_first_bytes(draft, slug, lane)
     charging.retier(draft, slug)  # an update may have moved the baseline
@@ -65,13 +75,17 @@ def _tend(draft: Draft, slug: str, lane: LaneSeen) -> Want | None:
         return None
     _expire_starts(draft, slug)
     _replace_recycled(draft, endpoint, lane)
-    desired = _decide(draft, endpoint, lane)
+    verdict = deciding.ask(draft, draft.endpoints[slug], lane, refusals)
     _shrink_to_maximum(draft, endpoint)
-    _stop_idle(draft, endpoint, lane, desired)
-    _roll(draft, endpoint, desired)
+    due_ns = shed(draft, endpoint, lane, verdict.desired, verdict.keep_ns)
+    roll(draft, endpoint, verdict.desired)
     _finish_drains(draft, slug, lane)
     _settle(draft, slug)
-    return _want(draft, draft.endpoints[slug], desired)
+    if due_ns is not None:
+        wake_ns = draft.endpoints[slug].wake_ns
+        due_ns = due_ns if wake_ns is None else min(due_ns, wake_ns)
+        draft.endpoints[slug] = replace(draft.endpoints[slug], wake_ns=due_ns)
+    return _want(draft, draft.endpoints[slug], verdict.desired, refusals)
 
 
 def _note_first_bytes(draft: Draft, slug: str, lane: LaneSeen) -> None:
@@ -83,15 +97,16 @@ def _note_first_bytes(draft: Draft, slug: str, lane: LaneSeen) -> None:
 
 def _wind_down(draft: Draft, endpoint: Endpoint) -> None:
     grace_s = float(endpoint.spec.execution_timeout_s)
-    reason = "endpoint disabled"
+    rule, reason = "disabled", "endpoint disabled"
     if draft.state.stopping is not None:
-        grace_s, reason = float(draft.rules.shutdown_grace_s), "gpudeck stops"
+        grace_s, rule, reason = float(draft.rules.shutdown_grace_s), "stopping", "gpudeck stops"
     elif endpoint.removed:
-        reason = "endpoint deleted"
+        rule, reason = "deleted", "endpoint deleted"
     elif endpoint.wanted == "suspended":
-        grace_s, reason = float(draft.rules.suspend_grace_s), "credit fell below $10.00"
+        grace_s, rule, reason = float(draft.rules.suspend_grace_s), "credit", "credit fell below $10.00"
     elif endpoint.wanted == "failed":
-        reason = "endpoint failed"
+        rule, reason = "failed", "endpoint failed"
+    deciding.give_up(draft, endpoint, rule, reason)
     workers = draft.workers_of(endpoint.slug)
     for worker in workers:
         if worker.state is WorkerState.STARTING:
@@ -120,79 +135,11 @@ def _replace_recycled(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> None:
             lifecycle.drain(draft, worker, "a request timed out on it", endpoint.spec.execution_timeout_s)
 
 
-def _decide(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> int:
-    """Ask the policy, remember what it said, clamp."""
-    decision = decide(endpoint.spec.policy, endpoint.memory, _observe(draft, endpoint, lane))
-    desired = min(max(decision.desired, endpoint.spec.baseline), endpoint.spec.maximum)
-    why = str(decision.why)
-    if desired != decision.desired:
-        why += f", held to {endpoint.spec.setup}"
-    view = endpoint.decision
-    if view is None or view.desired != desired or view.why != why:
-        view = DecisionView(at_ns=draft.now_ns, desired=desired, why=why)
-    draft.endpoints[endpoint.slug] = replace(endpoint, memory=decision.memory, decision=view)
-    return desired
-
-
-def _observe(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> Observation:
-    """The endpoint as its policy sees it."""
-    workers = draft.workers_of(endpoint.slug)
-    oldest = lane.oldest_arrival_ns
-    return Observation(
-        now_ns=draft.now_ns,
-        baseline=endpoint.spec.baseline,
-        maximum=endpoint.spec.maximum,
-        slots=endpoint.concurrency,
-        idle_timeout_ns=endpoint.spec.idle_timeout_s * SECOND_NS,
-        ready=sum(1 for w in workers if w.state is WorkerState.READY),
-        starting=tuple(sorted(w.intent_ns for w in workers if w.state is WorkerState.STARTING)),
-        queued=lane.queued,
-        queue=(oldest,) if oldest is not None else (),
-        running=lane.running,
-    )
-
-
 def _shrink_to_maximum(draft: Draft, endpoint: Endpoint) -> None:
     live = [w for w in draft.workers_of(endpoint.slug) if w.live and not w.surge]
     surplus = len(live) - endpoint.spec.maximum
     for worker in sorted(live, key=lambda w: (w.generation, -w.serial))[: max(0, surplus)]:
         _retire(draft, worker, f"maximum is now {endpoint.spec.maximum}", endpoint.spec.execution_timeout_s)
-
-
-def _stop_idle(draft: Draft, endpoint: Endpoint, lane: LaneSeen, desired: int) -> None:
-    """Rule R13: counted from the last byte of the last request, never while in flight, never before first ready."""
-    if lane.queued:
-        return
-    timeout_ns = endpoint.spec.idle_timeout_s * SECOND_NS
-    live = [w for w in draft.workers_of(endpoint.slug) if w.live]
-    idle = []
-    for worker in live:
-        slot = lane.slots.get(worker.id)
-        autoscaled = worker.interval_id is None or draft.intervals[worker.interval_id].opened.tier is Tier.AUTOSCALE
-        if worker.state is WorkerState.READY and slot is not None and slot.in_flight == 0 and autoscaled:
-            since = slot.idle_since_ns
-            if draft.now_ns - since >= timeout_ns:
-                idle.append((since, -worker.ordinal, worker))
-    spare = len(live) - max(endpoint.spec.baseline, desired)
-    for _, _, worker in sorted(idle, key=lambda entry: entry[:2])[: max(0, spare)]:
-        lifecycle.drain(draft, worker, f"idle for {endpoint.spec.idle_timeout_s} s", 0.0)
-
-
-def _roll(draft: Draft, endpoint: Endpoint, desired: int) -> None:
-    """New before old: an old worker leaves only when the ready new ones make up for it."""
-    live = [w for w in draft.workers_of(endpoint.slug) if w.live]
-    stale = [w for w in live if w.generation < endpoint.generation]
-    if not stale:
-        return
-    for worker in stale:
-        if worker.state is WorkerState.STARTING:
-            lifecycle.stop(draft, worker, "superseded by an update")
-    ready_old = [w for w in stale if w.state is WorkerState.READY]
-    ready_new = [w for w in live if w.generation == endpoint.generation and w.state is WorkerState.READY]
-    wanted = max(desired, 1 if any(w.state is WorkerState.STARTING for w in live) else 0)
-    spare = len(ready_new) + len(ready_old) - wanted
-    for worker in sorted(ready_old, key=lambda w: w.serial)[: max(0, spare)]:
-        lifecycle.drain(draft, worker, "replaced by an update", endpoint.spec.execution_timeout_s)
 
 
 def _finish_drains(draft: Draft, slug: str, lane: LaneSeen) -> None:
@@ -216,15 +163,16 @@ def _settle(draft: Draft, slug: str) -> None:
         draft.endpoints[slug] = replace(endpoint, crashes=0, retry_ns=None, problem=None)
 
 
-def _want(draft: Draft, endpoint: Endpoint, desired: int) -> Want | None:
+def _want(draft: Draft, endpoint: Endpoint, desired: int, refusals: deciding.Refusals) -> Want | None:
     """How many starts are missing, and for what."""
-    blocked = endpoint.retry_ns is not None and draft.now_ns < endpoint.retry_ns
-    if blocked or not draft.state.engine.ok or draft.state.ledger_problem is not None:
-        return None
     workers = draft.workers_of(endpoint.slug)
     fresh = sum(1 for w in workers if w.live and w.generation == endpoint.generation)
     missing = desired - fresh
     if missing <= 0:
+        return None
+    obstacle = deciding.blocked(draft, endpoint)
+    if obstacle is not None:
+        deciding.refuse(draft, endpoint, obstacle, refusals)
         return None
     # Workers of an older generation complete the baseline until they are replaced: a roll must not outrank the missing
     # baseline of another endpoint, or the two take the same GPU from each other for ever.
@@ -232,53 +180,45 @@ def _want(draft: Draft, endpoint: Endpoint, desired: int) -> Want | None:
     return Want(endpoint.slug, baseline, missing - baseline, len(workers))
 
 
-def _place(draft: Draft, wants: list[Want]) -> None:
+def _place(draft: Draft, wants: list[Want], refusals: deciding.Refusals) -> None:
     """Grant GPUs: all baselines first, then autoscaled ones in fair order."""
     for want in wants:
         for _ in range(want.baseline):
-            if not _start_one(draft, want.slug):
+            if not _start_one(draft, want.slug, refusals):
                 _make_room(draft, want.slug)
                 break
     queue = sorted((w for w in wants if w.autoscaled > 0), key=lambda w: (w.held, w.slug))
     while queue:
         remaining = []
         for want in queue:
-            if _start_one(draft, want.slug):
+            if _start_one(draft, want.slug, refusals):
                 want.autoscaled -= 1
                 if want.autoscaled > 0:
                     remaining.append(want)
         queue = remaining
 
 
-def _start_one(draft: Draft, slug: str) -> bool:
+def _start_one(draft: Draft, slug: str, refusals: deciding.Refusals) -> bool:
     """Start one worker if the maximum allows it and a GPU is free. Everything not over yet counts (rule R12)."""
     endpoint = draft.endpoints[slug]
     workers = draft.workers_of(slug)
     over = len(workers) >= endpoint.spec.maximum
     rolling = any(w.generation < endpoint.generation for w in workers)
-    if over and (not rolling or any(w.surge for w in workers)):
-        return False
+    if over and (not rolling or len(workers) > endpoint.spec.maximum or any(w.surge for w in workers)):
+        return False  # a successor waits until what a lowered maximum lets go has gone
     held = {w.gpu.uuid for w in draft.workers.values()}
     free = free_gpus(draft.state.gpus, endpoint.spec.gpu_type, held)
     if not free:
         if rolling:
-            _yield_one(draft, endpoint, workers)
+            yield_one(draft, endpoint, workers)
         elif not endpoint.starved:
             draft.note("warning", f"no {endpoint.spec.gpu_type} is free for another worker", endpoint=slug)
         draft.endpoints[slug] = replace(draft.endpoints[slug], starved=True)
+        deciding.refuse(draft, draft.endpoints[slug], deciding.no_gpu(draft, endpoint), refusals)
         return False
     lifecycle.start(draft, endpoint, grant(free[0]), surge=over)
     draft.endpoints[slug] = replace(endpoint, starved=False)
     return True
-
-
-def _yield_one(draft: Draft, endpoint: Endpoint, workers: list[Worker]) -> None:
-    """No GPU for a surge: one old worker makes room for its successor, waiting requests are held meanwhile."""
-    leaving = any(w.state in (WorkerState.DRAINING, WorkerState.STOPPING) for w in workers)
-    starting = any(w.state is WorkerState.STARTING for w in workers)
-    old = [w for w in workers if w.generation < endpoint.generation and w.state is WorkerState.READY]
-    if old and not leaving and not starting:
-        lifecycle.drain(draft, old[0], "makes room for its successor", endpoint.spec.execution_timeout_s)
 
 
 def _make_room(draft: Draft, slug: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
-from orchestrator.core.history import MINUTE_NS, Counts, Minute
+from orchestrator.core.history import MINUTE_NS, Counts, Minute, Requests
 from orchestrator.core.traffic import Meter
+
+REQUESTS_A_MINUTE: Final = 6_000
+"""Requests kept one by one of an endpoint's minute: the first ones. The others are counted."""
 
 
 class Recorder:
@@ -23,6 +27,9 @@ class Recorder:
         """Requests of each worker that have been counted to an interval."""
         self._interval: dict[str, str] = {}
         self._served: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        """How far each meter has been read request by request."""
+        self._requests: dict[str, Requests] = {}
 
     def see(
         self, now_ns: int, meters: Mapping[str, Meter], served: Mapping[str, int], intervals: Mapping[str, str]
@@ -30,9 +37,12 @@ class Recorder:
         """`meters` by endpoint, `served` so far by worker, `intervals` that are open by worker."""
         self._attribute(served, intervals)
         for slug, meter in self._meters.items():
+            self._list(slug, meter)
+        for slug, meter in self._meters.items():
             if meters.get(slug) is not meter:
                 self._drain(slug, meter)  # the endpoint is gone, and its meter with the last minute in it
         if self._meters.keys() != meters.keys() or any(self._meters[slug] is not m for slug, m in meters.items()):
+            self._read = {s: self._read[s] if self._meters.get(s) is m else m.recorded for s, m in meters.items()}
             self._meters = dict(meters)
         minute_ns = now_ns // MINUTE_NS * MINUTE_NS
         return self.flush(minute_ns) if minute_ns > self._minute_ns else None
@@ -40,9 +50,10 @@ class Recorder:
     def flush(self, next_minute_ns: int | None = None) -> Minute | None:
         """What has been gathered since the last one; None when nothing happened."""
         for slug, meter in self._meters.items():
+            self._list(slug, meter)
             self._drain(slug, meter)
-        minute = Minute(self._minute_ns, self._counts, self._served)
-        self._counts, self._served = {}, {}
+        minute = Minute(self._minute_ns, self._counts, self._served, self._requests)
+        self._counts, self._served, self._requests = {}, {}, {}
         if next_minute_ns is not None:
             self._minute_ns = next_minute_ns
         return minute if minute.endpoints or minute.served else None
@@ -51,6 +62,18 @@ class Recorder:
         counts = meter.drain()
         if counts is not None:
             self._counts.setdefault(slug, Counts()).add(counts)
+
+    def _list(self, slug: str, meter: Meter) -> None:
+        """Note requests one by one. One that was refused at the door never was the endpoint's load."""
+        kept = self._requests.setdefault(slug, Requests())
+        room = REQUESTS_A_MINUTE - len(kept.arrived_ns)
+        ended = meter.ended(self._read[slug], room) if room > 0 else []
+        kept.missed += meter.recorded - self._read[slug] - len(ended)
+        self._read[slug] = meter.recorded
+        for request in ended:
+            if request.total_ns > 0:
+                kept.arrived_ns.append(request.arrived_ns)
+                kept.service_ns.append(request.service_ns)
 
     def _attribute(self, served: Mapping[str, int], intervals: Mapping[str, str]) -> None:
         for worker_id, count in served.items():

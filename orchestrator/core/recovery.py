@@ -7,15 +7,18 @@ heartbeat; intents without a worker are void; workers without an intent are stop
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.secrets import lost_secrets
 from orchestrator.contract.snapshot import KeyView, ProblemView, WorkerState
 from orchestrator.core import absence, charging, lifecycle
 from orchestrator.core.billing import Interval
 from orchestrator.core.effects import GrantKey, RemoveWorker, StopWorker, WatchHealth
 from orchestrator.core.endpoint import Endpoint, Spend
 from orchestrator.core.events import Booted, Relisted, WorkerLaunched
+from orchestrator.core.scaling import Memory
 from orchestrator.core.state import Account, Answer, Draft
 from orchestrator.core.worker import Worker
 from orchestrator.core.workload import Exit, ExitCause, GpuGrant, Observed
@@ -76,7 +79,7 @@ def boot(draft: Draft, event: Booted) -> None:
     _restore_keys(draft, saved)
     for command in saved.commands:
         draft.answers[command.command_id] = Answer(command.digest, command.outcome)
-    _restore_endpoints(draft, saved)
+    _restore_endpoints(draft, saved, event.memories)
     _restore_workers(draft, saved, event.observed)
     draft.assign(in_doubt=event.observed is None)
     for slug in draft.endpoints:
@@ -104,6 +107,8 @@ def relist(draft: Draft, event: Relisted) -> None:
             _adopt(draft, worker, observed)
         elif worker.engine_ref is None and observed.started_ns is not None:
             lifecycle.launched(draft, WorkerLaunched(worker.id, observed))
+            if absent:
+                absence.settle(draft, worker.id, draft.now_ns, ended=False)
         elif worker.port != observed.port or worker.host != observed.host:
             # Ports may change when an engine restarts a container (moby#31926): never keep an old address.
             draft.workers[worker.id] = replace(worker, host=observed.host, port=observed.port)
@@ -155,7 +160,7 @@ def _restore_keys(draft: Draft, saved: Saved) -> None:
             draft.do(GrantKey(key.key_id, key.digest, key.account, key.expires_ns, key.endpoints))
 
 
-def _restore_endpoints(draft: Draft, saved: Saved) -> None:
+def _restore_endpoints(draft: Draft, saved: Saved, memories: Mapping[str, Memory]) -> None:
     for row in saved.endpoints:
         model = draft.rules.models.get(row.spec.model)
         slug = row.spec.slug
@@ -167,12 +172,16 @@ def _restore_endpoints(draft: Draft, saved: Saved) -> None:
             text = f"model {row.spec.model!r} is no longer in the catalogue"
             wanted, problem = "failed", ProblemView(code="model_missing", message=text)
             draft.note("error", text, endpoint=slug)
+        lost = lost_secrets(slug, row.spec.env)
+        if lost is not None:
+            draft.note("error", lost, endpoint=slug)
         draft.endpoints[slug] = Endpoint(
             spec=row.spec,
             model=model,
             generation=row.generation,
             wanted=wanted,
             since_ns=row.at_ns,
+            memory=memories.get(slug, Memory()),
             problem=problem,
             spend=Spend(
                 total_u=saved.spent_total_u.get(slug, 0),
@@ -250,6 +259,7 @@ def _worker_of(draft: Draft, row: SavedWorker) -> Worker:
         engine_ref=row.engine_ref,
         started_ns=row.started_ns,
         ready_ns=row.ready_ns,
+        spent_u=row.spent_u,
         outcome_unknown=row.engine_ref is None,  # nobody of this life asked for it: the first list settles it
     )
 

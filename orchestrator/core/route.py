@@ -6,6 +6,8 @@ from orchestrator.core.effects import ApplyRoute, DropRoute, RingMember, RouteVi
 from orchestrator.core.endpoint import Endpoint, closed_reason
 from orchestrator.core.lane import Closed
 from orchestrator.core.state import Draft
+from orchestrator.core.tiers import by_need
+from orchestrator.core.worker import Worker
 
 STOPPING = Closed(503, "stopping", "gpudeck is stopping", retry_after_s=5)
 
@@ -23,15 +25,19 @@ def derive(draft: Draft) -> None:
 
 
 def route_of(draft: Draft, endpoint: Endpoint) -> RouteView:
-    """One endpoint's route: open or closed, and the ring of ready workers in ordinal order."""
+    """One endpoint's route: open or closed, its ring and its reserve.
+
+    As many ready workers as the last decision wants are the ring, those that are needed most (`by_need`); the others
+    are the reserve. Starting ones are not counted for it: until they are ready, warm ones do their work.
+    """
     workers = draft.workers_of(endpoint.slug)
     closed = STOPPING if draft.state.stopping == "drain" else closed_reason(endpoint)
     spec = endpoint.spec
-    ring = tuple(
-        RingMember(w.id, w.label, w.host, w.port, endpoint.concurrency, w.idle_since_ns or w.ready_ns or draft.now_ns)
-        for w in workers
-        if w.routable and w.host is not None and w.port is not None
-    )
+    ready = [w for w in workers if w.routable and w.host is not None]
+    wanted = len(ready) if endpoint.decision is None else max(endpoint.decision.desired, spec.baseline)
+    order = by_need(draft, ready)
+    # In ordinal order, whatever the order of need: a change of tier must not change whose turn it is.
+    ring = sorted(order[:wanted], key=lambda w: (w.ordinal, w.serial))
     return RouteView(
         slug=spec.slug,
         account=spec.account,
@@ -43,6 +49,14 @@ def route_of(draft: Draft, endpoint: Endpoint) -> RouteView:
         cancels=endpoint.model.cancels,
         closed=closed,
         evict=closed is not None,
-        ring=ring,
+        ring=tuple(_member(draft, endpoint, w) for w in ring),
         present=frozenset(w.id for w in workers),
+        reserve=tuple(_member(draft, endpoint, w) for w in order[wanted:]),
     )
+
+
+def _member(draft: Draft, endpoint: Endpoint, worker: Worker) -> RingMember:
+    assert worker.host is not None
+    assert worker.port is not None
+    since_ns = worker.idle_since_ns or worker.ready_ns or draft.now_ns
+    return RingMember(worker.id, worker.label, worker.host, worker.port, endpoint.concurrency, since_ns)

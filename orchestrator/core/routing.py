@@ -4,10 +4,11 @@ gateway, both in one event loop; a request costs two dictionary reads.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.contract.endpoint import Visibility
-from orchestrator.core.lane import Lane
+from orchestrator.core.lane import Lane, Slot
 from orchestrator.core.traffic import Meter
 
 
@@ -39,6 +40,11 @@ class KeyGrant:
     """The only slugs it may call; empty means all that its account may."""
 
 
+def _unknown(_: Slot) -> tuple[tuple[int, int], ...]:
+    """Nobody says what a worker is working on."""
+    return ()
+
+
 @dataclass(slots=True)
 class RoutingTable:
     """`keys` maps the SHA-256 digest of a whole key to its grant: the lookup leaks nothing about the key's bytes."""
@@ -51,3 +57,6 @@ class RoutingTable:
     """What /readyz answers."""
     restoring: bool = False
     """The state of an earlier life is being read: routes and keys are not there yet."""
+    in_flight: Callable[[Slot], Iterable[tuple[int, int]]] = _unknown
+    """(arrival, dispatch) of the requests a worker is working on, as far as the data plane knows them. Asked at ticks:
+    the request path keeps no record for it."""

@@ -36,6 +36,8 @@ class Rules:
     suspend_grace_s: int = 5
     mails: bool = False
     """Whether crossings are told by mail too: a server is configured."""
+    faults: bool = False
+    """Whether faults may be done to workers on purpose (contract/faults.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ class Draft:
         """The command whose answer depends on this step's transaction."""
         self._state = state
         self._changes: dict[str, Any] = {}
+        self._seen: State | None = state
         self._effects: list[Effect] = []
+        self._facts: tuple[Write, ...] = ()
 
     @property
     def book(self) -> PriceBook:
@@ -157,14 +161,22 @@ class Draft:
     @property
     def state(self) -> State:
         """The fields of the state that are not copied: as they were, with this step's `assign`ments."""
-        return replace(self._state, **self._changes) if self._changes else self._state
+        if self._seen is None:  # asked for many times between two assignments, and making it anew is dear
+            self._seen = replace(self._state, **self._changes)
+        return self._seen
 
     def assign(self, **fields: Any) -> None:
         """Change plain fields of the state."""
         self._changes.update(fields)
+        self._seen = None
 
     def write(self, *writes: Write) -> None:
         self.writes.extend(writes)
+
+    def set_apart(self) -> None:
+        """Make what has been written so far a transaction of its own: it has happened, whatever becomes of the rest of
+        this step. A command that fails must not take a sleep of the host with it."""
+        self._facts, self.writes = tuple(self.writes), []
 
     def do(self, *effects: Effect) -> None:
         self._effects.extend(effects)
@@ -192,6 +204,8 @@ class Draft:
         effects = list(self._effects)
         if self.writes:
             effects.insert(0, Persist(tuple(self.writes), self.command_id))
+        if self._facts:
+            effects.insert(0, Persist(self._facts))
         state = replace(
             self._state,
             **self._changes,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from orchestrator.contract.snapshot import WorkerState
-from orchestrator.core import absence, charging, commands, lifecycle, notice, recovery, route
+from orchestrator.contract.snapshot import GpuView, WorkerState
+from orchestrator.core import absence, charging, commands, lifecycle, notice, recovery, rehearsal, route
 from orchestrator.core import events as ev
 from orchestrator.core.effects import Effect, Leave
 from orchestrator.core.reconcile import reconcile
@@ -21,6 +21,7 @@ def step(state: State, event: ev.Happening, now_ns: int) -> tuple[State, list[Ef
     """Apply one event. `now_ns` never runs backwards: an earlier one is taken as the last tick's."""
     draft = Draft(state, max(now_ns, state.ticked_ns))
     absence.wake(draft)
+    draft.set_apart()
     _dispatch(draft, event)
     route.derive(draft)
     return draft.finish()
@@ -45,9 +46,11 @@ def _dispatch(draft: Draft, event: ev.Happening) -> None:  # noqa: C901 - one li
         case ev.WorkerUnhealthy():
             lifecycle.unhealthy(draft, event)
         case ev.WorkerExited():
-            lifecycle.exited(draft, event.worker_id, event.exit)
+            lifecycle.exited(draft, event.worker_id, event.exit, absent=draft.state.in_doubt)
         case ev.StopUnknown():
             lifecycle.stop_unknown(draft, event)
+        case ev.FaultFailed():
+            rehearsal.failed(draft, event)
         case ev.Relisted():
             recovery.relist(draft, event)
         case ev.Booted():
@@ -90,6 +93,7 @@ def _announce_prices(draft: Draft) -> None:
 
 def _gpus_sampled(draft: Draft, event: ev.GpusSampled) -> None:
     """A GPU that is lost fails its workers (reliability.md G2); a newly lost one is said once."""
+    _note_memory(draft, event.gpus)
     before = {g.uuid: g.state for g in draft.state.gpus}
     draft.assign(gpus=event.gpus)
     for gpu in event.gpus:
@@ -100,6 +104,16 @@ def _gpus_sampled(draft: Draft, event: ev.GpusSampled) -> None:
                     lifecycle.stop(draft, worker, "its GPU is lost", blameless=False)
         elif gpu.state == "ok" and before.get(gpu.uuid) == "lost":
             draft.note("good", f"GPU {gpu.index} ({gpu.type}) is back")
+
+
+def _note_memory(draft: Draft, gpus: tuple[GpuView, ...]) -> None:
+    """A worker that starts has put something on its GPU: the long part of a cold start is now loading."""
+    for gpu in gpus:
+        for process in gpu.processes:
+            worker = draft.workers.get(process.worker_id or "")
+            starts = worker is not None and worker.state is WorkerState.STARTING and worker.memory_ns is None
+            if worker is not None and starts and process.memory_bytes and worker.gpu.uuid == gpu.uuid:
+                draft.workers[worker.id] = replace(worker, memory_ns=draft.now_ns)
 
 
 def _engine_probed(draft: Draft, event: ev.EngineProbed) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from typing import Final
+from collections import defaultdict
+from operator import sub
+from typing import Final, NamedTuple
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import TrafficView
-from orchestrator.core.history import BUCKETS, Counts, bucket_of, to_counts
+from orchestrator.core.history import BUCKETS, Counts, Histogram, bucket_of, to_counts, to_histogram
 
 RING: Final = 4_096
 SERIES_S: Final = 120
@@ -20,8 +22,35 @@ WINDOW_S: Final = 60
 WINDOW_NS: Final = WINDOW_S * SECOND_NS
 _SECONDS: Final = 128
 """Places of the ring of seconds: more than SERIES_S and the second that is still going on."""
-_FAILED: Final = -1
-"""Stands for the latency of a failed request: percentiles describe replies."""
+
+
+class Ended(NamedTuple):
+    """One request that is over: when, and how long it waited and took. Spans of a failed one count to its failure."""
+
+    at_ns: int
+    total_ns: int
+    queue_ns: int
+    failed: bool
+
+    @property
+    def arrived_ns(self) -> int:
+        return self.at_ns - self.total_ns
+
+    @property
+    def service_ns(self) -> int:
+        """From dispatch to last byte; 0 when it never reached a worker."""
+        return self.total_ns - self.queue_ns
+
+
+class Totals(NamedTuple):
+    """Everything a meter has recorded in its life. Buckets (core/history.py) and sums are of replies that succeeded."""
+
+    statuses: dict[int, int]
+    """Requests by HTTP status; 499 where the client left."""
+    total_buckets: tuple[int, ...]
+    queue_buckets: tuple[int, ...]
+    total_ns: int
+    queue_ns: int
 
 
 class Meter:
@@ -29,8 +58,9 @@ class Meter:
     RING values). `view` sorts at most RING values twice: about a millisecond when the ring is full."""
 
     __slots__ = (
-        "_at", "_drained_failed", "_drained_served", "_failures", "_last_ns", "_n", "_p95_ms", "_queue_buckets",
-        "_queue_ns", "_requests", "_second", "_settled", "_total_buckets", "_total_ns", "failed_total", "served_total",
+        "_at", "_drained_failed", "_drained_queue", "_drained_served", "_drained_total", "_failures", "_last_ns", "_n",
+        "_p95_ms", "_queue_buckets", "_queue_ns", "_queue_sum_ns", "_requests", "_second", "_settled", "_statuses",
+        "_total_buckets", "_total_ns", "_total_sum_ns", "failed_total", "served_total",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -51,9 +81,16 @@ class Meter:
         self._drained_failed = 0
         self._total_buckets = array("q", bytes(8 * BUCKETS))
         self._queue_buckets = array("q", bytes(8 * BUCKETS))
+        self._drained_total = array("q", bytes(8 * BUCKETS))
+        self._drained_queue = array("q", bytes(8 * BUCKETS))
+        self._total_sum_ns = 0
+        self._queue_sum_ns = 0
+        self._statuses: defaultdict[int, int] = defaultdict(int)
 
-    def record(self, now_ns: int, *, total_ns: int, queue_ns: int, failed: bool) -> None:
-        """One request ended at `now_ns`: `total_ns` from arrival to last byte, of which `queue_ns` were waiting."""
+    def record(self, now_ns: int, *, total_ns: int, queue_ns: int, failed: bool, status: int = 0) -> None:
+        """One request ended at `now_ns`: `total_ns` from arrival to last byte, of which `queue_ns` were waiting.
+        `status` is what HTTP calls it, 0 where there is no HTTP."""
+        self._statuses[status] += 1
         now_ns = max(now_ns, self._last_ns)  # the ring is searched by time, so it must be in order
         second = now_ns // SECOND_NS
         place = second % _SECONDS
@@ -63,8 +100,8 @@ class Meter:
             self._requests[place] = self._failures[place] = self._p95_ms[place] = 0
         i = self._n % RING
         self._at[i] = self._last_ns = now_ns
-        self._total_ns[i] = _FAILED if failed else total_ns
-        self._queue_ns[i] = _FAILED if failed else queue_ns
+        self._total_ns[i] = ~total_ns if failed else total_ns  # below zero: percentiles describe replies
+        self._queue_ns[i] = ~queue_ns if failed else queue_ns
         self._n += 1
         self._settled = False
         self._requests[place] += 1
@@ -73,19 +110,53 @@ class Meter:
             self.failed_total += 1
         else:
             self.served_total += 1
+            self._total_sum_ns += total_ns
+            self._queue_sum_ns += queue_ns
             self._total_buckets[bucket_of(total_ns)] += 1
             self._queue_buckets[bucket_of(queue_ns)] += 1
+
+    @property
+    def recorded(self) -> int:
+        """How many requests have been recorded: the cursor of `ended`."""
+        return self._n
+
+    def ended(self, since: int, limit: int = RING) -> list[Ended]:
+        """The first `limit` of the requests recorded after the first `since`, oldest first, as far as they are kept."""
+        first = max(since, self._n - self._kept)
+        found = []
+        for n in range(first, min(self._n, first + limit)):
+            i = n % RING
+            total_ns, queue_ns = self._total_ns[i], self._queue_ns[i]
+            failed = total_ns < 0
+            found.append(
+                Ended(self._at[i], ~total_ns if failed else total_ns, ~queue_ns if failed else queue_ns, failed)
+            )
+        return found
 
     def drain(self) -> Counts | None:
         """What was recorded since the last call, for the history; None when there was nothing."""
         served, failed = self.served_total - self._drained_served, self.failed_total - self._drained_failed
         if served == failed == 0:
             return None
-        counts = to_counts(served + failed, failed, self._total_buckets, self._queue_buckets)
+        counts = to_counts(
+            served + failed,
+            failed,
+            map(sub, self._total_buckets, self._drained_total),
+            map(sub, self._queue_buckets, self._drained_queue),
+        )
         self._drained_served, self._drained_failed = self.served_total, self.failed_total
-        self._total_buckets = array("q", bytes(8 * BUCKETS))
-        self._queue_buckets = array("q", bytes(8 * BUCKETS))
+        self._drained_total, self._drained_queue = self._total_buckets[:], self._queue_buckets[:]
         return counts
+
+    def totals(self) -> Totals:
+        """What was recorded since the beginning, whatever has been drained meanwhile."""
+        return Totals(
+            dict(self._statuses),
+            tuple(self._total_buckets),
+            tuple(self._queue_buckets),
+            self._total_sum_ns,
+            self._queue_sum_ns,
+        )
 
     def view(self, now_ns: int) -> TrafficView:
         """Rates, percentiles and per-second series up to the last complete second; queue fields are left at zero."""
@@ -107,6 +178,11 @@ class Meter:
             failures_series=tuple(0 if p is None else self._failures[p] for p in places),
             p95_series_ms=tuple(0 if p is None else self._p95_ms[p] for p in places),
         )
+
+    def histograms(self, now_ns: int) -> tuple[Histogram, Histogram]:
+        """Latencies and waits of the replies of the last 60 s, as far as they are kept. Costs as much as `view`."""
+        first = self._first_since(now_ns - WINDOW_NS)
+        return to_histogram(self._ordered(self._total_ns, first)), to_histogram(self._ordered(self._queue_ns, first))
 
     def _settle(self) -> None:
         """Take the p95 of the second of the last request, while its requests are still in the ring."""

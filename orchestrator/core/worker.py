@@ -85,6 +85,8 @@ class Worker:
     started_ns: int | None = None
     ready_ns: int | None = None
     first_byte_ns: int | None = None
+    memory_ns: int | None = None
+    """When it first held memory of its GPU, to a reading of the GPU (a second); not known after a restart."""
     idle_since_ns: int | None = None
     """What an earlier life knew: an adopted worker's idle timeout goes on where it was."""
     drain_deadline_ns: int | None = None

@@ -272,6 +272,8 @@ class SavedWorker:
     engine_ref: str | None
     started_ns: int | None
     ready_ns: int | None
+    spent_u: int = 0
+    """Micro-dollars billed for its intervals that are closed."""
 
 
 @dataclass(frozen=True, slots=True)

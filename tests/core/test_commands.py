@@ -77,6 +77,15 @@ def test_the_sum_of_baselines_is_limited_by_the_gpus() -> None:
     assert "at most 1 are left" in refusal.message
 
 
+def test_concurrency_goes_back_to_the_models_own_figure() -> None:
+    world = World()
+    world.create(concurrency=7)
+    world.command(UpdateEndpoint(id=world.id(), slug="echo", changes=EndpointChanges(concurrency="default")))
+    endpoint = world.state.endpoints["echo"]
+    assert (endpoint.spec.concurrency, endpoint.concurrency) == (None, endpoint.model.concurrency)
+    assert endpoint.generation == 2, "it changes what runs inside a worker's slot table, so it rolls"
+
+
 def test_the_same_command_twice_takes_effect_once() -> None:
     world = World()
     command = TopUp(id="top-up-1", account="local", amount_u=5_000_000)
@@ -167,6 +176,8 @@ def test_shutdown_leave_lets_go_at_once_and_keeps_the_workers() -> None:
     assert any(isinstance(e, Leave) for e in world.effects)
     assert len(world.running) == 1
     assert world.refused(TopUp(id=world.id(), account="local", amount_u=1)).code is RefusalCode.STOPPING
+    world.advance(1)
+    assert world.ready() == 1, "a tick that still comes takes no worker from those who wait for their turn"
 
 
 def test_shutdown_drain_lets_requests_finish_then_stops_all() -> None:

@@ -50,13 +50,15 @@ class Request:
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """`turns` is the ring as a list that begins with the worker whose turn is next: the model of rules 1 and 4."""
+    """`turns` is the ring as a list that begins with the worker whose turn is next: the model of rules 1 and 4. The
+    reserve comes after it, from its front: rule 5."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lane = Lane("echo", queue_limit=QUEUE_LIMIT, queue_bytes_limit=QUEUE_BYTES)
         self.serial = 0
         self.ring: list[Slot] = []
+        self.reserve: list[Slot] = []
         self.turns: list[Slot] = []
         self.last: Slot | None = None
         self.claims: list[Slot] = []
@@ -72,11 +74,16 @@ class LaneMachine(RuleBasedStateMachine):
     def has_room(self, slot: Slot) -> bool:
         return self.claims.count(slot) < slot.concurrency and not slot.suspect and not slot.recycle
 
+    def expected(self) -> Slot | None:
+        return next((s for s in (*self.turns, *self.reserve) if self.has_room(s)), None)
+
     def claimed(self, slot: Slot) -> None:
         """The lane says that `slot` is claimed: it must be the first in turn that has room."""
-        expected = next((s for s in self.turns if self.has_room(s)), None)
-        assert slot is expected, f"{slot!r} instead of {expected!r}, turns {self.turns}"
+        expected = self.expected()
+        assert slot is expected, f"{slot!r} instead of {expected!r}, turns {self.turns}, reserve {self.reserve}"
         self.claims.append(slot)
+        if slot in self.reserve:
+            return
         place = self.turns.index(slot) + 1
         self.turns = self.turns[place:] + self.turns[:place]
         self.last = slot
@@ -96,9 +103,10 @@ class LaneMachine(RuleBasedStateMachine):
         self.ring = ring
         self.turns = ring[first:] + ring[:first]
 
-    def apply_ring(self, ring: list[Slot]) -> None:
+    def apply_ring(self, ring: list[Slot], reserve: list[Slot] | None = None) -> None:
+        self.reserve = self.reserve if reserve is None else reserve
         self.set_ring(ring)
-        self.lane.set_ring(ring)
+        self.lane.set_ring(ring, self.reserve)
 
     # --- requests
 
@@ -106,7 +114,7 @@ class LaneMachine(RuleBasedStateMachine):
     def arrive(self, size: int, fails: bool) -> None:
         if self.lane.closed is not None:
             return
-        expected = None if self.queue else next((s for s in self.turns if self.has_room(s)), None)
+        expected = None if self.queue else self.expected()
         slot = self.lane.claim()
         assert slot is expected
         if slot is not None:
@@ -159,6 +167,20 @@ class LaneMachine(RuleBasedStateMachine):
         ring.insert(place, new)
         self.apply_ring(ring)
 
+    @precondition(lambda self: self.ring or self.reserve)
+    @rule(data=st.data(), wanted=st.integers(0, 6))
+    def want(self, data: Any, wanted: int) -> None:
+        """Another number of workers is wanted: some go into the reserve or come back."""
+        order = data.draw(st.permutations([*self.ring, *self.reserve]))
+        self.apply_ring(order[:wanted], order[wanted:])
+
+    @precondition(lambda self: self.reserve)
+    @rule(data=st.data())
+    def drain_of_reserve(self, data: Any) -> None:
+        leaving = data.draw(st.sampled_from(self.reserve))
+        self.apply_ring(self.ring, [s for s in self.reserve if s is not leaving])
+        assert not leaving.in_ring
+
     @precondition(lambda self: self.ring)
     @rule(data=st.data())
     def drain(self, data: Any) -> None:
@@ -177,6 +199,7 @@ class LaneMachine(RuleBasedStateMachine):
     def forget(self, data: Any) -> None:
         slot = self.lane.slots[data.draw(st.sampled_from(sorted(self.lane.slots)))]
         self.forgotten.add(slot)
+        self.reserve = [s for s in self.reserve if s is not slot]
         if slot in self.ring:
             self.set_ring([s for s in self.ring if s is not slot])
         self.lane.forget(slot.worker_id)
@@ -229,12 +252,12 @@ class LaneMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_waits_beside_a_free_worker(self) -> None:
-        assert not (self.queue and any(self.has_room(s) for s in self.ring)), f"{self.queue} beside {self.ring}"
+        assert not (self.queue and any(self.has_room(s) for s in (*self.ring, *self.reserve)))
 
     @invariant()
     def the_ring_is_marked(self) -> None:
         for slot in {*self.lane.slots.values(), *self.forgotten}:
-            assert slot.in_ring == (slot in self.ring)
+            assert slot.in_ring == (slot in self.ring or slot in self.reserve)
 
 
 TestLane = LaneMachine.TestCase

@@ -32,7 +32,7 @@ from orchestrator.core.pricing import Price, PriceBook, PriceSchedule
 from orchestrator.core.workload import Exit, ExitCause
 from orchestrator.core.writes import AccountOpened, CreditAdded
 from orchestrator.ledger.store import SqliteLedger
-from tests.core.onlooker import examine, open_and_running_agree
+from orchestrator.simulator.onlooker import examine, open_and_running_agree
 from tests.core.world import ENGINE, START_NS, Caller, World
 from tests.ledger.memory import MEMORY
 
@@ -216,7 +216,7 @@ class Lifecycle(RuleBasedStateMachine):
                 hopeless = endpoint.spec.baseline == 0 and reserved >= GPUS
                 assert hopeless or world.table.routes[slug].lane.queued == 0, "somebody waits for ever"
                 assert world.ready(slug) == len(world.workers(slug)) == endpoint.spec.baseline
-        open_and_running_agree(world)
+        assert open_and_running_agree(world)
         for slug in list(world.state.endpoints):
             world.command(DeleteEndpoint(id=world.id(), slug=slug))
         world.advance(60)

@@ -210,7 +210,7 @@ def _saved() -> tuple[Saved, tuple[Observed, ...]]:
 def _lanes(now_ns: int) -> dict[str, LaneSeen]:
     """Everybody busy, so that no tick decides anything."""
     slot = SlotSeen(1, 1, now_ns, START_NS, suspect=False, recycle=False)
-    return {"echo": LaneSeen(0, WORKERS, None, {f"echo-{n}": slot for n in range(1, WORKERS + 1)})}
+    return {"echo": LaneSeen(0, WORKERS, {f"echo-{n}": slot for n in range(1, WORKERS + 1)})}
 
 
 def _bill_u(ends: dict[int, int], ticks: list[int]) -> int:

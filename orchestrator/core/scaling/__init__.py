@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from orchestrator.contract.endpoint import QueueDelay, ScalingPolicy
+from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, ScalingPolicy
+from orchestrator.core.scaling.auto import by_value
+from orchestrator.core.scaling.concurrency import by_concurrency
+from orchestrator.core.scaling.memory import dump, load
 from orchestrator.core.scaling.queue_delay import by_queue_delay
 from orchestrator.core.scaling.request_count import by_request_count
 from orchestrator.core.scaling.view import Decision, Memory, Observation, Reason
 
-__all__ = ["Decision", "Memory", "Observation", "Reason", "decide"]
+__all__ = ["Decision", "Memory", "Observation", "Reason", "decide", "dump", "load"]
 
 
 def decide(policy: ScalingPolicy, memory: Memory, seen: Observation) -> Decision:
-    """Workers wanted now. `desired` below the present count only permits removal; idle timeouts perform it."""
-    if isinstance(policy, QueueDelay):
-        return by_queue_delay(policy, memory, seen)
-    return by_request_count(policy, memory, seen)
+    """Workers wanted now. `desired` below the present count only permits removal; idle timeouts perform it.
+
+    A memory of another policy counts as none: the policy begins anew.
+    """
+    match policy:
+        case QueueDelay():
+            return by_queue_delay(policy, memory, seen)
+        case Concurrency():
+            return by_concurrency(policy, memory, seen)
+        case Auto():
+            return by_value(policy, memory, seen)
+        case _:
+            return by_request_count(policy, memory, seen)

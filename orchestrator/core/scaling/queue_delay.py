@@ -16,19 +16,21 @@ def by_queue_delay(policy: QueueDelay, memory: Memory, seen: Observation) -> Dec
     4. Otherwise hold, and ask again when the delay will be over.
     """
     live = seen.live
+    delay_ns = int(policy.seconds * SECOND_NS)
     if seen.queued == 0:
         occupied = -(-seen.running // seen.slots)
         return Decision(occupied, Reason("rest", "nobody waits, {running} running", {"running": seen.running}), memory)
     if live == 0:
         first = Reason("first", "{queued} waiting and no worker: the first one at once", {"queued": seen.queued})
-        return Decision(1, first, Memory(seen.now_ns))
-    delay_ns = int(policy.seconds * SECOND_NS)
+        return Decision(1, first, Memory(seen.now_ns), seen.now_ns + delay_ns)
     since_added_ns = seen.now_ns - memory.added_ns if memory.added_ns is not None else delay_ns
     numbers = {
         "queued": seen.queued, "wait_s": seen.oldest_wait_ns / SECOND_NS, "limit_s": policy.seconds, "live": live,
     }  # fmt: skip
     wait = "oldest of {queued} waits {wait_s:.1f} s, limit {limit_s:g} s: "
     if seen.oldest_wait_ns >= delay_ns and since_added_ns >= delay_ns:
-        return Decision(live + 1, Reason("add", wait + "one more than {live}", numbers), Memory(seen.now_ns))
+        return Decision(
+            live + 1, Reason("add", wait + "one more than {live}", numbers), Memory(seen.now_ns), seen.now_ns + delay_ns
+        )
     wake_ns = seen.now_ns + max(delay_ns - seen.oldest_wait_ns, delay_ns - since_added_ns, 0)
     return Decision(live, Reason("hold", wait + "hold at {live}", numbers), memory, wake_ns)

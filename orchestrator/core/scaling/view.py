@@ -85,8 +85,13 @@ class Memory:
 class Decision(NamedTuple):
     """Workers wanted (before clamping) and why.
 
-    `desired` below the present count never stops a worker that works; idle ones above it go once they have been idle
-    for `keep_ns` (None: for the endpoint's idle timeout; 0: at once).
+    What the executor makes of it (core/deciding.py, core/idling.py, core/route.py):
+
+    - `desired` is clamped to [baseline, maximum]. Missing workers are started at once, starting ones counted.
+    - Surplus ones that are idle go once they have been idle for `keep_ns` (None: for the endpoint's idle timeout; 0: at
+      once), longest idle first, unless a request waits. A worker that works never goes.
+    - With `keep_ns` 0, surplus starts are cancelled too, the youngest first, but none whose slots the waiters fill.
+    - Round robin runs over `desired` workers; further warm ones stand in reserve and serve only what these cannot.
     """
 
     desired: int

@@ -1,0 +1,54 @@
+"""Our own policy: it follows the rule that would have cost least on the endpoint's own traffic.
+
+A portfolio of fixed rules (`portfolio.py`) is played along in shadow, arrival by arrival, with the service times and
+cold starts that the endpoint really has (`shadow.py`). Each keeps count of what it would have spent: autoscaled
+worker-seconds, and seconds waited, which the price of waiting (`wait_price.py`) turns into worker-seconds. The endpoint
+follows the cheapest, with some reluctance to change. Baseline workers cost nothing more, so they do not count. Before
+there is data a prior speaks, and evidence outweighs it (`learned.py`).
+
+Why not one clever rule: no fixed setting is good everywhere, each that is best somewhere costs two to thirty times as
+much elsewhere (research notes, autoscaling.md 3.3), while the best of a few in hindsight is hard to beat.
+"""
+
+from __future__ import annotations
+
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.endpoint import Auto
+from orchestrator.core.scaling.learned import Learned, learned
+from orchestrator.core.scaling.portfolio import rules_for
+from orchestrator.core.scaling.view import Decision, Memory, Number, Observation, Reason
+from orchestrator.core.scaling.wait_price import price_of, repriced
+
+LEARNING_UNTIL = 20
+"""Requests played before the reason says that the choice rests on own traffic."""
+
+FOLLOW = (
+    "{level} requests / ({fill:g} x {slots} slots) → {desired}; the next to go stays {keep_s:.3g} s unneeded "
+    "(best of {rules} rules over {played} requests, a second of waiting worth {price:.2g} worker-s)"
+)
+LEARNING = (
+    "{level} requests / ({fill:g} x {slots} slots) → {desired}; the next to go stays {keep_s:.3g} s unneeded "
+    "(first guess, {played} requests seen, a second of waiting worth {price:.2g} worker-s)"
+)
+
+
+def by_value(policy: Auto, memory: Memory, seen: Observation) -> Decision:
+    """desired = ceil((queued + running) / (fill x slots)), at least one while somebody waits; surplus workers are kept
+    for a time, under most rules half as long for each further one. Fill and times are those of the rule that leads."""
+    held = memory if isinstance(memory, Learned) else Learned()
+    held = repriced(policy, held, seen)
+    price = price_of(policy, held)
+    held = learned(held, seen, price)
+    rules = rules_for(seen.slots)
+    rule = rules[held.leader]
+    level = seen.queued + seen.running
+    desired = max(int(-(-level // (rule.fill * seen.slots))), 1 if seen.queued else 0)
+    keep_s = rule.kept_s(seen.live - seen.baseline)
+    numbers: dict[str, Number] = {
+        "level": level, "fill": rule.fill, "slots": seen.slots, "desired": desired, "keep_s": keep_s,
+        "rules": len(rules), "played": held.played, "price": price,
+    }  # fmt: skip
+    known = held.played >= LEARNING_UNTIL
+    why = Reason("follow", FOLLOW, numbers) if known else Reason("learning", LEARNING, numbers)
+    # Not 0: that would cancel workers in their cold start whenever the queue is short for a moment.
+    return Decision(desired, why, held, keep_ns=max(1, int(keep_s * SECOND_NS)))

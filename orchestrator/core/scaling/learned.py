@@ -1,0 +1,203 @@
+"""What `auto` learns from its observations, and how: service times, cold starts, and how its rules would have fared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.core.scaling.portfolio import (
+    COLD_GUESS_S,
+    SERVICE_GUESS_S,
+    played_shape,
+    prior_cost,
+    rules_for,
+    thinning,
+)
+from orchestrator.core.scaling.shadow import Shadow, born, play
+from orchestrator.core.scaling.view import Memory, Observation
+
+RING: Final = 64
+"""Service times remembered."""
+SERVICE_FADE: Final = 0.995
+"""Of the mean service time, per answer."""
+COLD_STARTS_MEANT: Final = 10
+"""The learned cold start is a mean over about this many."""
+HALF_LIFE: Final = 1_000
+"""Requests after which a score counts half,"""
+HALF_LIFE_S: Final = 7_200.0
+"""but not sooner than after this time: a busy minute does not push out what was learned this morning."""
+RELUCTANCE: Final = 0.03
+"""Another rule is followed when it is cheaper by more than this share: near ties would flap."""
+PLAYED_AT_ONCE: Final = 16
+"""Requests in one go at the most; fewer at the beginning, when each of them matters."""
+PLAYED_PER_CALL: Final = 32
+"""Bounds the time of one decision."""
+PLAYED_PER_S: Final = 20.0
+"""Requests played on average: at a higher rate the shadows look away in between and their clock stands still."""
+PLAYED_IN_A_ROW: Final = 2_000.0
+"""Requests after which they do, at a rate that high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned(Memory):
+    """Plain numbers, tuples of them, and shadows. Instants in seconds since `began_ns`; those of shadows less what the
+    shadows skipped."""
+
+    began_ns: int | None = None
+    shape: tuple[int, int, int] = (0, 0, 0)
+    """Baseline, maximum and slots that the shadows were made for; others make new shadows."""
+    services_s: tuple[float, ...] = ()
+    """The last service times, a ring: the n-th is at n % RING."""
+    answers: int = 0
+    service_sum_s: float = 0.0
+    service_weight: float = 0.0
+    cold_s: float = COLD_GUESS_S
+    cold_starts: int = 0
+    arrived: int = 0
+    pending_s: tuple[float, ...] = ()
+    """Arrivals not played yet."""
+    played: int = 0
+    last_s: float = 0.0
+    """The last arrival played."""
+    budget: float = PLAYED_IN_A_ROW
+    """Requests that may be played now."""
+    budgeted_s: float = 0.0
+    away_s: float | None = None
+    """Since when the shadows look away."""
+    skipped_s: float = 0.0
+    """How long they did so far."""
+    shadows: tuple[Shadow, ...] = ()
+    scores: tuple[tuple[float, float], ...] = ()
+    """By rule: autoscaled worker-seconds and seconds waited, fading."""
+    leader: int = 0
+    """Index of the rule that is followed."""
+    price_shift: float = 0.0
+    """Logarithm of the learned price of waiting over the first guess (wait_price.py)."""
+    waiting: tuple[int, ...] = ()
+    """Arrivals of those who waited at the last observation, nanoseconds."""
+    queued: int = 0
+    """How many that were; `waiting` lists the oldest."""
+
+    @property
+    def service_s(self) -> float:
+        """Mean service time lately."""
+        return self.service_sum_s / self.service_weight if self.service_weight else SERVICE_GUESS_S
+
+
+def learned(held: Learned, seen: Observation, wait_price: float) -> Learned:
+    """`held` and what `seen` adds. The same observation without events changes nothing, however often it comes."""
+    shape = (seen.baseline, seen.maximum, seen.slots)
+    reborn = held.began_ns is None or held.shape != shape
+    if not reborn and not (seen.arrivals or seen.served or seen.cold_starts):
+        return held
+    if held.began_ns is None:
+        held = replace(held, began_ns=seen.now_ns)
+    if reborn:
+        held = _reborn(held, seen, shape)
+    held = _arrivals(_measured(held, seen), seen)
+    before = held.played
+    held = _played(held)
+    if reborn or seen.cold_starts or held.played != before:
+        held = replace(held, leader=_leader(held, wait_price, None if reborn else held.leader))
+    return held
+
+
+def _reborn(held: Learned, seen: Observation, shape: tuple[int, int, int]) -> Learned:
+    """Shadows for another baseline, maximum or number of slots. What was measured stays."""
+    assert held.began_ns is not None
+    now_s = (seen.now_ns - held.began_ns) / SECOND_NS - held.skipped_s
+    rules = rules_for(seen.slots)
+    shadow = born(played_shape(*shape), now_s)
+    return replace(
+        held, shape=shape, pending_s=(), last_s=now_s, shadows=(shadow,) * len(rules), scores=((0.0, 0.0),) * len(rules)
+    )
+
+
+def _measured(held: Learned, seen: Observation) -> Learned:
+    """Service times and cold starts."""
+    ring, answers = list(held.services_s), held.answers
+    total_s, weight = held.service_sum_s, held.service_weight
+    for served_ns in seen.served:
+        service_s = served_ns / SECOND_NS
+        ring[answers % RING : answers % RING + 1] = [service_s]
+        answers += 1
+        total_s, weight = total_s * SERVICE_FADE + service_s, weight * SERVICE_FADE + 1
+    cold_s, cold_starts = held.cold_s, held.cold_starts
+    for cold_ns in seen.cold_starts:
+        cold_starts += 1
+        cold_s += (cold_ns / SECOND_NS - cold_s) / min(cold_starts, COLD_STARTS_MEANT)
+    return replace(
+        held, services_s=tuple(ring), answers=answers, service_sum_s=total_s, service_weight=weight, cold_s=cold_s,
+        cold_starts=cold_starts,
+    )  # fmt: skip
+
+
+def _arrivals(held: Learned, seen: Observation) -> Learned:
+    """New arrivals on the shadows' clock, within their budget."""
+    assert held.began_ns is not None
+    pending, each = list(held.pending_s), thinning(seen.slots)
+    arrived, budget, budgeted_s = held.arrived, held.budget, held.budgeted_s
+    away_s, skipped_s = held.away_s, held.skipped_s
+    for arrival_ns in seen.arrivals:
+        arrived += 1
+        if arrived % each:
+            continue
+        at_s = (arrival_ns - held.began_ns) / SECOND_NS
+        budget = min(PLAYED_IN_A_ROW, budget + PLAYED_PER_S * max(0.0, at_s - budgeted_s))
+        budgeted_s = at_s
+        if away_s is not None:
+            if budget < PLAYED_IN_A_ROW / 2:
+                continue
+            skipped_s += at_s - away_s
+            away_s = None
+        budget -= 1
+        if budget < 1:
+            away_s = at_s
+        pending.append(at_s - skipped_s)
+    return replace(
+        held, pending_s=tuple(pending[-int(PLAYED_IN_A_ROW) :]), arrived=arrived, budget=budget, budgeted_s=budgeted_s,
+        away_s=away_s, skipped_s=skipped_s,
+    )  # fmt: skip
+
+
+def _played(held: Learned) -> Learned:
+    """Every rule's shadow, on with what is pending, in portions that do not depend on who asked when."""
+    if not held.services_s:
+        return held
+    shape, rules = played_shape(*held.shape), rules_for(held.shape[2])
+    pending, played, last_s = held.pending_s, held.played, held.last_s
+    shadows, scores = held.shadows, held.scores
+    limit = played + PLAYED_PER_CALL
+    while played < limit:
+        size = min(PLAYED_AT_ONCE, 1 + played // 32)
+        if len(pending) < size:
+            break
+        portion, pending = pending[:size], pending[size:]
+        halvings = 0.0
+        for arrival_s in portion:
+            halvings += min(1 / HALF_LIFE, max(0.0, arrival_s - last_s) / HALF_LIFE_S)
+            last_s = arrival_s
+        fade = 0.5**halvings
+        after = tuple(
+            play(shadow, rule, shape, portion, held.services_s, held.cold_s)
+            for shadow, rule in zip(shadows, rules, strict=True)
+        )
+        scores = tuple(
+            (worked_s * fade + new.worked_s - old.worked_s, waited_s * fade + new.waited_s - old.waited_s)
+            for (worked_s, waited_s), old, new in zip(scores, shadows, after, strict=True)
+        )
+        shadows = after
+        played += size
+    return replace(held, pending_s=pending, played=played, last_s=last_s, shadows=shadows, scores=scores)
+
+
+def _leader(held: Learned, wait_price: float, before: int | None) -> int:
+    """The rule with the least cost so far, its prior included; `before` unless another is clearly cheaper."""
+    slots = held.shape[2]
+    costs = [
+        worked_s + wait_price * waited_s + prior_cost(rule, slots, held.service_s, held.cold_s, wait_price)
+        for rule, (worked_s, waited_s) in zip(rules_for(slots), held.scores, strict=True)
+    ]
+    best = min(range(len(costs)), key=costs.__getitem__)
+    return best if before is None or costs[best] < costs[before] * (1 - RELUCTANCE) else before

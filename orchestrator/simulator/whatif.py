@@ -1,0 +1,296 @@
+"""What an endpoint's own traffic would have cost, and how long it would have waited, under other settings.
+
+Recorded requests are replayed by the light simulator: the same policies as live, cold starts as long and as scattered
+as this endpoint's own were. Every setting meets the same requests and the same luck. Settings that nothing beats in
+both cost and p95 wait (the Pareto set) are run again with more seeds of cold starts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise, product
+from math import exp, log, sqrt
+from statistics import median
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from orchestrator.contract.base import HOUR_NS, SECOND_NS
+from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, RequestCount, ScalingPolicy
+from orchestrator.core.history import MINUTE_NS, Requests
+from orchestrator.core.pricing import Price
+from orchestrator.simulator.light import ColdStarts, RequestsStarved, Setup, following, simulate
+from orchestrator.simulator.traces import Trace
+
+T = TypeVar("T")
+REQUESTS_MIN: Final = 20
+"""Fewer say nothing about percentiles."""
+SEEDS: Final = 3
+ASSUMED_COLD_S: Final = 30.0
+POLICIES: Final[dict[str, ScalingPolicy]] = {
+    "queue_delay": QueueDelay(), "request_count": RequestCount(), "concurrency": Concurrency(), "auto": Auto(),
+}  # fmt: skip
+"""What is tried when nobody says, each with its defaults."""
+
+
+class Each(Protocol):
+    """`map`, or one that shares the work between processes."""
+
+    def __call__(self, work: Callable[[Option], T], options: Sequence[Option], /) -> Iterable[T]: ...
+
+
+def _one_by_one(work: Callable[[Option], T], options: Sequence[Option]) -> Iterable[T]:
+    return map(work, options)
+
+
+class TooLittle(ValueError):
+    """Not enough has been recorded to say anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting to try."""
+
+    baseline: int
+    maximum: int
+    idle_timeout_s: int
+    policy: ScalingPolicy
+
+    @property
+    def name(self) -> str:
+        """Such as `1-5 queue_delay idle 10 s`."""
+        return f"{self.baseline}-{self.maximum} {policy_name(self.policy)} idle {self.idle_timeout_s} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it, over the whole recorded span and on average over the seeds. Waits are seconds."""
+
+    option: Option
+    cost_u: int
+    per_hour_u: int
+    autoscaled_u: int
+    wait_p50_s: float
+    wait_p95_s: float
+    wait_p99_s: float
+    wait_mean_s: float
+    cold_starts: float
+    seeds: int
+    best: bool = False
+    """Nothing that was tried is both cheaper and quicker at the p95."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The k-th worker when the ones before it are baseline: how much it is on, and where it is cheaper."""
+
+    number: int
+    on: float
+    """Share of the time that it is needed, cold starts and idle time included."""
+    baseline_uh: int
+    """What it costs per hour as a baseline worker."""
+    on_demand_uh: int
+    """What it costs per hour on demand: `on` x the autoscale rate."""
+    saves_uh: int
+    """What the whole endpoint costs less per hour, in the replay, with it in the baseline; negative: more."""
+
+    @property
+    def by_rule(self) -> bool:
+        """Whether the price ratio alone puts it into the baseline."""
+        return self.on_demand_uh > self.baseline_uh
+
+
+def policy_name(policy: ScalingPolicy) -> str:
+    """The policy with the setting that matters most, as the command line takes it."""
+    match policy:
+        case QueueDelay(seconds=value):
+            return f"queue_delay={value:g}"
+        case RequestCount(value=value):
+            return f"request_count={value}"
+        case Concurrency(target=value):
+            return f"concurrency={value:g}"
+        case Auto(wait_p95_s=value):
+            return f"auto={value:g}"
+
+
+def trace_of_requests(slug: str, requests: Requests) -> Trace:
+    """The recording as a trace that begins with its first request. A request whose service is unknown (it never reached
+    a worker) takes as long as the middle one. Raises TooLittle."""
+    known = sorted(ns for ns in requests.service_ns if ns > 0)
+    if len(requests.arrived_ns) < REQUESTS_MIN or not known:
+        raise TooLittle(
+            f"{slug}: {len(requests.arrived_ns)} requests are recorded, at least {REQUESTS_MIN} are needed to replay"
+        )
+    middle_ns = known[len(known) // 2]
+    pairs = sorted(zip(requests.arrived_ns, requests.service_ns, strict=True))
+    first_ns = pairs[0][0]
+    return Trace(slug, tuple(at - first_ns for at, _ in pairs), tuple(ns or middle_ns for _, ns in pairs))
+
+
+def rates_rpm(requests: Requests) -> tuple[float, float]:
+    """Requests per minute: the average over the recorded span, and the busiest minute's. Raises TooLittle."""
+    if len(requests.arrived_ns) < REQUESTS_MIN:
+        raise TooLittle(f"{len(requests.arrived_ns)} requests are recorded, at least {REQUESTS_MIN} are needed")
+    span_ns = max(requests.arrived_ns[-1] - requests.arrived_ns[0], MINUTE_NS)
+    minutes = Counter(at_ns // MINUTE_NS for at_ns in requests.arrived_ns)
+    return len(requests.arrived_ns) * MINUTE_NS / span_ns, float(max(minutes.values()))
+
+
+def cold_starts_of(durations_ns: Sequence[int], assumed_s: float = ASSUMED_COLD_S) -> ColdStarts:
+    """Cold starts distributed as the measured ones; without any, around `assumed_s`."""
+    if not durations_ns:
+        return ColdStarts(assumed_s)
+    logs = [log(max(ns, 1) / SECOND_NS) for ns in durations_ns]
+    middle = median(logs)
+    spread = sqrt(sum((x - middle) ** 2 for x in logs) / len(logs))
+    return ColdStarts(exp(middle), sigma=spread, shortest_s=exp(min(logs)), longest_s=exp(max(logs)))
+
+
+def options(
+    now: Option,
+    *,
+    baselines: Iterable[int] = (),
+    maxima: Iterable[int] = (),
+    idle_timeouts_s: Iterable[int] = (),
+    policies: Iterable[ScalingPolicy] = (),
+    reach: int = 3,
+) -> list[Option]:
+    """The setting of now, then every combination of what is given; what is not given is tried around `now`: baselines
+    from 0 to `reach`, idle timeouts of 10, 60 and 300 s, every policy."""
+    chosen = list(policies) or [now.policy, *(p for p in POLICIES.values() if p.kind != now.policy.kind)]
+    found = [now]
+    # These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing.
+    own_timing = (Auto, Concurrency)
+    for baseline, maximum, idle_s, policy in product(
+        sorted({*baselines} or {*range(min(reach, now.maximum) + 1), now.baseline}),
+        sorted({*maxima} or {now.maximum}),
+        sorted({*idle_timeouts_s} or {10, 60, 300, now.idle_timeout_s}),
+        chosen,
+    ):
+        kept_s = now.idle_timeout_s if isinstance(policy, own_timing) else idle_s
+        option = Option(baseline, maximum, kept_s, policy)
+        if baseline <= maximum and option not in found:
+            found.append(option)
+    return found
+
+
+def replay(
+    trace: Trace,
+    tried: Sequence[Option],
+    slots: int,
+    price: Price,
+    cold: ColdStarts,
+    *,
+    seeds: int = SEEDS,
+    each: Each = _one_by_one,
+) -> list[Result]:
+    """A result for each option that lets no request starve, in the order given, the Pareto set marked. `each` may run
+    them side by side."""
+    first = list(each(partial(_run, trace, slots, price, cold, 1), tried))
+    marked = mark_best([result for result in first if result is not None])
+    finals = [r.option for r in marked if r.best or r.option == tried[0]]
+    again = dict(zip(finals, each(partial(_run, trace, slots, price, cold, seeds), finals), strict=True))
+    return mark_best([again.get(result.option) or result for result in marked])
+
+
+def mark_best(results: Sequence[Result]) -> list[Result]:
+    """Mark those that no other one beats: as cheap and quicker at the p95, or as quick and cheaper. Of several that
+    come to the same, the first."""
+
+    def beaten(number: int, one: Result) -> bool:
+        return any(
+            other.cost_u <= one.cost_u
+            and other.wait_p95_s <= one.wait_p95_s
+            and ((other.cost_u, other.wait_p95_s) != (one.cost_u, one.wait_p95_s) or place < number)
+            for place, other in enumerate(results)
+        )
+
+    return [replace(one, best=not beaten(number, one)) for number, one in enumerate(results)]
+
+
+def recommend(results: Sequence[Result], wait_p95_s: float | None = None) -> tuple[Result, str]:
+    """The cheapest setting that waits no longer than now (or than `wait_p95_s`), and one sentence about it."""
+    now = results[0]
+    limit_s = now.wait_p95_s if wait_p95_s is None else wait_p95_s
+    fit = [r for r in results if r.wait_p95_s <= limit_s and (wait_p95_s is not None or r.wait_p99_s <= now.wait_p99_s)]
+    if not fit:
+        best = min(results, key=lambda r: (r.wait_p95_s, r.cost_u))
+        return best, (
+            f"Nothing tried keeps the p95 wait at {limit_s:.1f} s; {best.option.name} comes nearest with "
+            f"{best.wait_p95_s:.1f} s."
+        )
+    best = min(fit, key=lambda r: (r.cost_u, r.wait_p95_s))
+    if best.option == now.option or (best.cost_u >= now.cost_u and wait_p95_s is None):
+        return now, f"Keep {now.option.name}: nothing tried is cheaper without longer waits."
+    change = (best.cost_u - now.cost_u) / now.cost_u if now.cost_u else 0.0
+    return best, (
+        f"Take {best.option.name}: {abs(change):.0%} {'cheaper' if change < 0 else 'dearer'} than now, "
+        f"p95 wait {best.wait_p95_s:.1f} s instead of {now.wait_p95_s:.1f} s."
+    )
+
+
+def levels(
+    trace: Trace, now: Option, slots: int, price: Price, cold: ColdStarts, each: Each = _one_by_one
+) -> list[Level]:
+    """For k = 1, 2, ... the k-th worker on top of k - 1 baseline ones, until one is never on.
+
+    By the rule, it belongs into the baseline if and only if it is on for more than the price ratio (17.5% to 20.2% in
+    the book 2025-seed). `saves_uh` is the replay's answer, which knows that a worker that is always there also
+    spares the others their starts.
+    """
+    lives = list(
+        each(partial(_life, trace, slots, price, cold), [replace(now, baseline=k) for k in range(now.maximum + 1)])
+    )
+    found = []
+    for k, (life, after) in enumerate(pairwise(lives), 1):
+        if life is None or after is None or not life.on:
+            break
+        on_demand_uh = round(price.autoscale_uh * life.on)
+        found.append(Level(k, life.on, price.baseline_uh, on_demand_uh, life.per_hour_u - after.per_hour_u))
+    return found
+
+
+class _Life(NamedTuple):
+    """Of a run: the share of the time in which more than the baseline lived, and its price."""
+
+    on: float
+    per_hour_u: int
+
+
+def _life(trace: Trace, slots: int, price: Price, cold: ColdStarts, option: Option) -> _Life | None:
+    setup = Setup(option.baseline, option.maximum, slots, option.idle_timeout_s, price)
+    try:
+        outcome = simulate(trace, setup, following(option.policy), cold)
+    except RequestsStarved:
+        return None
+    whole_ns = max(1, outcome.ended_ns)
+    steps = [*outcome.steps, (whole_ns, 0)]
+    on_ns = sum(max(0, min(end, whole_ns) - at) for (at, live), (end, _) in pairwise(steps) if live > option.baseline)
+    return _Life(on_ns / whole_ns, (outcome.autoscaled_u + outcome.baseline_u) * HOUR_NS // whole_ns)
+
+
+def _run(trace: Trace, slots: int, price: Price, cold: ColdStarts, seeds: int, option: Option) -> Result | None:
+    setup = Setup(option.baseline, option.maximum, slots, option.idle_timeout_s, price)
+    lucks = [replace(cold, seed=seed, drawn={}) for seed in range(seeds)]
+    try:
+        runs = [simulate(trace, setup, following(option.policy), luck) for luck in lucks]
+    except RequestsStarved:
+        return None
+    waits = [run.wait_percentiles_s(50, 95, 99) for run in runs]
+    autoscaled_u = sum(run.autoscaled_u for run in runs) // seeds
+    cost_u = autoscaled_u + sum(run.baseline_u for run in runs) // seeds
+    span_ns = max(1, sum(run.ended_ns for run in runs) // seeds)
+    p50_s, p95_s, p99_s = (sum(w[n] for w in waits) / seeds for n in range(3))
+    return Result(
+        option=option,
+        cost_u=cost_u,
+        per_hour_u=cost_u * HOUR_NS // span_ns,
+        autoscaled_u=autoscaled_u,
+        wait_p50_s=p50_s,
+        wait_p95_s=p95_s,
+        wait_p99_s=p99_s,
+        wait_mean_s=sum(run.waited_s for run in runs) / seeds / len(trace),
+        cold_starts=sum(run.cold_starts for run in runs) / seeds,
+        seeds=seeds,
+    )
