@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from orchestrator.contract.endpoint import Visibility
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
-from orchestrator.gateway import routes
+from orchestrator.gateway import deferral, routes, websocket
 from orchestrator.gateway.answers import CONTINUE, Refusal, credits_body, json_body
-from orchestrator.gateway.auth import authenticate
+from orchestrator.gateway.auth import authenticate, demand_access, may_call
+from orchestrator.gateway.early import Early
 from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import RequestHead
 
@@ -22,22 +22,43 @@ _JSON = [("content-type", "application/json")]
 def admit(client: ClientConnection, head: RequestHead) -> None:
     """Serve `head`. Raises Refusal with the answer when it cannot be served."""
     hub = client.hub
-    hub.doorman.check(head)
-    if head.upgrade is not None and head.upgrade.lower() != b"h2c":  # h2c is an offer that may be ignored
-        raise Refusal(501, "upgrade_unsupported", "WebSocket and other upgrades are not served.", close=True)
+    if head.place is None:  # else it is known that it may be looked at, and where it wants to go
+        hub.doorman.check(head)
+    if head.upgrade is not None:
+        websocket.read_offer(head)
     own, route, target = routes.resolve(hub.table, head)
     request_id = head.request_id or hub.next_id()
-    if own in (routes.HEALTH, routes.READY):
+    if own is not None and own in routes.KEYLESS:
         _answer_probe(client, own, request_id)
         return
     if hub.table.restoring:
-        # Neither keys nor endpoints are known yet: a caller must not be told that it has none.
-        raise Refusal(503, "starting", "The orchestrator is starting.", retry_after_s=1)
+        client.request = Early(client, head, request_id, admit)
+        return
     now_ns = hub.now()
-    grant = authenticate(hub.table, head.key, now_ns)
+    try:
+        grant = authenticate(hub.table, head, now_ns)
+    except Refusal as refusal:
+        raise hub.failures.count(client.peer, head.key, now_ns) or refusal from None
     if own is None:
         forward(client, head, route, target, grant, request_id, now_ns)
-    elif own == routes.CREDITS:
+    elif own in (routes.DEFER, routes.DEFERRED):
+        deferral.serve(client, head, own, route, target, grant, request_id)
+    else:
+        _serve_own(client, head, own, target, grant, request_id, now_ns)
+
+
+def _serve_own(
+    client: ClientConnection,
+    head: RequestHead,
+    own: str,
+    target: bytes,
+    grant: KeyGrant,
+    request_id: bytes,
+    now_ns: int,
+) -> None:
+    """What we answer ourselves, and calls whose endpoint is named in their body. Raises Refusal 400."""
+    hub = client.hub
+    if own == routes.CREDITS:
         balance_u = hub.table.balances_u.get(grant.account, 0)
         client.answer(200, _JSON, credits_body(grant.account, balance_u), request_id)
     elif own == routes.MODELS:
@@ -50,10 +71,13 @@ def admit(client: ClientConnection, head: RequestHead) -> None:
             client.write(CONTINUE)
 
 
-def _answer_probe(client: ClientConnection, own: str | None, request_id: bytes) -> None:
-    """/healthz says that this process lives, /readyz that it is worth sending requests to."""
+def _answer_probe(client: ClientConnection, own: str, request_id: bytes) -> None:
+    """/healthz says that this process lives, /readyz that it is worth sending requests to, `OPTIONS *` what can be
+    asked at all."""
     if own == routes.HEALTH:
         client.answer(200, _JSON, b'{"status": "ok"}', request_id)
+    elif own == routes.SERVER:
+        client.answer(200, [("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")], b"", request_id)
     elif client.hub.table.ready and not client.hub.draining:
         client.answer(200, _JSON, b'{"status": "ready"}', request_id)
     else:
@@ -71,18 +95,15 @@ def forward(
     body: bytes | None = None,
 ) -> None:
     """Put the request on its endpoint's lane. Raises Refusal: 404, 403, 503, or what the closed lane says."""
-    if route is None:
-        raise Refusal(404, "no_such_endpoint", "There is no endpoint of that name.")
-    if not _may_call(route, grant):
-        raise Refusal(403, "endpoint_private", "This endpoint belongs to another account.")
-    if grant.endpoints and route.slug not in grant.endpoints:
-        raise Refusal(403, "key_scope", "This key may not call this endpoint.")
+    route = demand_access(route, grant)
     closed = route.lane.closed
     if closed is not None:
         if closed.status >= 500:
-            route.meter.record(now_ns, total_ns=0, queue_ns=0, failed=True)
+            route.meter.record(now_ns, total_ns=0, queue_ns=0, failed=True, status=closed.status)
         raise Refusal(closed.status, closed.code, closed.message, retry_after_s=closed.retry_after_s)
-    exchange = Exchange(client, head, route, target, grant.account, request_id, now_ns)
+    if client.hub.observer is not None:
+        head = client.hub.observer.admitted(head)
+    exchange = Exchange(client, head, route, target, grant.account, request_id, now_ns, grant.key_id)
     if body is not None:
         exchange.preload(body)
     client.request = exchange
@@ -93,16 +114,12 @@ def forward(
         raise
 
 
-def _may_call(route: Route, grant: KeyGrant) -> bool:
-    return route.account == grant.account or route.visibility is Visibility.PUBLIC
-
-
 def _models(table: RoutingTable, grant: KeyGrant) -> bytes:
     """The list of the OpenAI API: the slugs this key may call, in order of their names."""
     mine = [
         route
         for slug, route in sorted(table.routes.items())
-        if _may_call(route, grant) and (not grant.endpoints or slug in grant.endpoints)
+        if may_call(route, grant) and (not grant.endpoints or slug in grant.endpoints)
     ]
     data = [{"id": route.slug, "object": "model", "created": 0, "owned_by": route.account} for route in mine]
     return json_body({"object": "list", "data": data})

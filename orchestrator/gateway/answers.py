@@ -10,7 +10,7 @@ from typing import Any, Final
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TITLES: Final = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large"}
+TITLES: Final = {status.value: status.phrase for status in HTTPStatus} | {413: "Content Too Large"}
 
 
 class Refusal(Exception):
@@ -41,7 +41,7 @@ def problem_body(refusal: Refusal, request_id: bytes) -> bytes:
     return json.dumps(
         {
             "type": f"urn:gpudeck:problem:{refusal.code}",
-            "title": _TITLES.get(refusal.status, "Error"),
+            "title": TITLES.get(refusal.status, "Error"),
             "status": refusal.status,
             "detail": refusal.detail,
             "code": refusal.code,
@@ -69,7 +69,7 @@ def render(
     now_ns: int,
 ) -> bytes:
     """A whole reply. `connection` is the rendered Connection line or empty; `head_only` answers HEAD."""
-    lines = [f"HTTP/1.1 {status} {_TITLES.get(status, 'Error')}", *(f"{name}: {value}" for name, value in fields)]
+    lines = [f"HTTP/1.1 {status} {TITLES.get(status, 'Error')}", *(f"{name}: {value}" for name, value in fields)]
     lines.append(f"content-length: {len(body)}")
     lines.append(f"date: {formatdate(now_ns // SECOND_NS, usegmt=True)}")
     lines.append("cache-control: no-store")

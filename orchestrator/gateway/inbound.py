@@ -2,6 +2,7 @@
 
     HEAD ──fields complete──▶ BODY ──body complete──▶ BUSY ──reply complete──▶ HEAD
     BODY ──answered early──▶ DISCARD (a short rest is read and dropped) ──▶ HEAD
+    BUSY ──the worker switched protocols──▶ TUNNEL ──▶ CLOSED
     any ──last answer, bytes may still come──▶ LINGER ──▶ CLOSED
 
 There is no task per request or per connection: everything happens in the event loop's callbacks and in one sweep.
@@ -16,18 +17,20 @@ from orchestrator.contract.base import SECOND_NS
 from orchestrator.gateway import sockets
 from orchestrator.gateway.admission import admit
 from orchestrator.gateway.answers import Refusal, problem_body, problem_fields, render
+from orchestrator.gateway.channel import Channel
+from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import RequestHead, scan_request
-from orchestrator.gateway.intake import Intake
+from orchestrator.gateway.intake import Intake, check_partial
+from orchestrator.gateway.peers import peer_name
 from orchestrator.gateway.states import (
     BODY,
     BUSY,
     CLOSED,
     DISCARD,
     HEAD,
-    HOLD_BUFFER,
     HOLD_PIPELINE,
-    HOLD_WORKER,
     LINGER,
+    TUNNEL,
     Task,
 )  # fmt: skip
 
@@ -38,40 +41,35 @@ PIPELINE_BYTES: Final = 64 * 1024
 """Bytes of later requests taken in while one is being served."""
 DISCARD_BYTES: Final = 256 * 1024
 """A rest of a refused body up to this size is read and dropped to keep the connection."""
+KNOWN_BYTES: Final = 1_024
+"""A head up to this size is kept for comparison with the next one of its connection."""
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP: Final = b"connection: keep-alive\r\n"
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Channel):
     """Server side of one TCP connection."""
 
     __slots__ = (
-        "_fresh", "_full_ns", "_head", "_holds", "_intake", "_mark_bytes", "_pumping", "_since_ns", "_state", "_tail",
-        "full", "hub",
-        "must_close", "peer_line", "reply_status", "request", "transport",
+        "_blank", "_fresh", "_head", "_intake", "_known", "_mark_bytes", "_pumping", "_state", "_tail", "must_close",
+        "reply_status", "request",
     )  # fmt: skip
 
-    transport: asyncio.Transport
-
     def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.request: Task | None = None
-        self.peer_line = b""
         self.must_close = False
         """The connection ends with the current reply."""
         self.reply_status = 0
-        self.full = False
-        """The transport asked us to stop writing."""
         self._state = HEAD
         self._tail = b""
         self._head: RequestHead | None = None
+        self._known: RequestHead | None = None
+        """The head that came last. Clients repeat themselves: one that comes again is not read again."""
         self._intake: Intake | None = None
         self._mark_bytes = 0
-        self._holds = 0
         self._pumping = False
-        self._since_ns = hub.now()
-        """Beginning of what the current state waits for: a head, body bytes, the end of a linger."""
-        self._full_ns = 0
+        self._blank = False
         self._fresh = True
         """No request has come yet: it is closed after the head's deadline, not after the idle time."""
 
@@ -79,16 +77,15 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.peer_line = sockets.peer_line(transport)
-        hub = self.hub
-        over = len(hub.clients) >= hub.limits.connections
-        hub.joined(self)
-        if over:
-            self.must_close = True
-            self.refuse(
-                Refusal(503, "too_many_connections", "The gateway serves its maximum of connections.", retry_after_s=1),
-                hub.next_id(),
-            )
+        address = sockets.peer_address(transport)
+        self.peer, self.peer_line = peer_name(address), sockets.peer_line(address)
+        refusal = self.hub.joined(self)
+        if refusal is None:
+            return
+        self.must_close = True
+        self.refuse(refusal, self.hub.next_id())
+        if self.hub.crowded:
+            self.close()  # no time to see the client off: every moment is a descriptor
 
     def data_received(self, data: bytes) -> None:
         if self._tail:
@@ -96,10 +93,14 @@ class ClientConnection(asyncio.Protocol):
             self._tail = b""
         self._pump(data)
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """The client has hung up. Half-closed clients count as gone, as with other proxies: no request is worked on
-        for someone who may not be there."""
+        for someone who may not be there. Only a tunnel has two directions that end one by one."""
+        if self._state == TUNNEL and self.request is not None:
+            self.request.body_end()
+            return True
         self._leave()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.hub.left(self)
@@ -147,18 +148,25 @@ class ClientConnection(asyncio.Protocol):
                 if len(data) > PIPELINE_BYTES:
                     self._hold(HOLD_PIPELINE, True)
                 break
+            elif state == TUNNEL and self.request is not None:
+                self.request.body(data)
+                break
             else:
                 break
         self._pumping = False
 
     def _take_head(self, data: bytes) -> bytes:
         limits = self.hub.limits
-        if data[:2] == b"\r\n":
-            data = data[2:]  # RFC 9112 2.2: one empty line before a request is ignored
+        known = self._known
+        if known is not None and data.startswith(known.raw):
+            return self._start(known, data[len(known.raw) :])
+        if data[:2] == b"\r\n" and not self._blank:
+            self._blank = True  # RFC 9112 2.2: one empty line before a request is ignored, however it is cut
+            data = data[2:]
         end = data.find(b"\r\n\r\n")
         try:
             if end < 0 or end > limits.head_bytes:
-                self._check_partial(data, end)
+                check_partial(data, end, limits)
                 if not data:
                     return b""
                 if not self._mark_bytes:
@@ -167,27 +175,27 @@ class ClientConnection(asyncio.Protocol):
                 self._tail = data
                 return b""
             head = scan_request(data[:end], limits.fields, limits.target_bytes)
+        except Refusal as error:
+            self.refuse(error, self._request_id())
+            return data[end + 4 :] if end >= 0 else b""
+        if end <= KNOWN_BYTES:
+            head.raw = data[: end + 4]
+            self._known = head
+        return self._start(head, data[end + 4 :])
+
+    def _start(self, head: RequestHead, rest: bytes) -> bytes:
+        """Serve `head`; returns `rest`, what came after it."""
+        try:
             self._begin(head)
             admit(self, head)
         except Refusal as error:
-            self.refuse(error, self._request_id())
-        return data[end + 4 :] if end >= 0 else b""
-
-    def _check_partial(self, data: bytes, end: int) -> None:
-        """A head that is not complete (or too long): refuse what no further byte can mend."""
-        limits = self.hub.limits
-        if end > limits.head_bytes or len(data) > limits.head_bytes:
-            line = data.find(b"\r\n")
-            if line < 0 or line > limits.target_bytes + 64:
-                raise Refusal(414, "target_too_long", f"The target exceeds {limits.target_bytes} bytes.", close=True)
-            raise Refusal(431, "head_too_long", f"The header exceeds {limits.head_bytes} bytes.", close=True)
-        if data.count(b"\n") != data.count(b"\r\n"):
-            raise Refusal(400, "bad_character", "The head holds a bare LF.", close=True)
+            self.refuse(error, head.request_id or self.hub.next_id())
+        return rest
 
     def _begin(self, head: RequestHead) -> None:
         """Set the connection up for the body of `head`. Raises Refusal 413."""
         self._head = head
-        self._fresh = False
+        self._fresh = self._blank = False
         self._mark_bytes = 0
         if not head.has_body:
             self._state = BUSY
@@ -225,27 +233,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._linger()
 
-    def hold_for_buffer(self, held: bool) -> None:
-        self._hold(HOLD_BUFFER, held)
-
-    def hold_for_worker(self, held: bool) -> None:
-        self._hold(HOLD_WORKER, held)
-
-    def _hold(self, reason: int, held: bool) -> None:
-        before = self._holds
-        self._holds = before | reason if held else before & ~reason
-        if bool(before) != bool(self._holds) and not self.transport.is_closing():
-            if self._holds:
-                self.transport.pause_reading()
-            else:
-                self._since_ns = self.hub.coarse_ns
-                self.transport.resume_reading()
-
     # --- answering
-
-    def write(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(data)
 
     def connection_line(self) -> bytes:
         """The Connection field of the reply that begins now; decides whether the connection outlives it."""
@@ -273,10 +261,19 @@ class ClientConnection(asyncio.Protocol):
                 now_ns=now_ns,
             )
         )
+        observer = self.hub.observer
+        if observer is not None and not isinstance(self.request, Exchange):  # what an exchange ends with, it tells
+            observer.answered(head, request_id, status, len(body))
         self.over(now_ns)
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the current request's body has come in."""
+        return 0 if self._intake is None else self._intake.received
 
     def refuse(self, refusal: Refusal, request_id: bytes) -> None:
         """Reply with a problem document."""
+        self.hub.refused[refusal.status, refusal.code] += 1
         if refusal.close:
             self.must_close = True
         self.answer(refusal.status, problem_fields(refusal), problem_body(refusal, request_id), request_id)
@@ -317,12 +314,6 @@ class ClientConnection(asyncio.Protocol):
         elif self._holds:
             self._release_holds()
 
-    def _release_holds(self) -> None:
-        if self._holds:
-            self._holds = 0
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-
     def _linger(self) -> None:
         """Half-close, and drop what still comes for a moment: closing with unread bytes would reset the connection and
         could take the answer with it."""
@@ -330,8 +321,24 @@ class ClientConnection(asyncio.Protocol):
         self._since_ns = self.hub.coarse_ns
         self._tail = b""
         self._release_holds()
-        if not self.transport.is_closing():
-            self.transport.write_eof()
+        self.end_writing()
+
+    def switch(self, tunnel: Task, head: bytes) -> None:
+        """The connection is no longer HTTP: `head` is the 101 that says so; from here on `tunnel` gets all bytes."""
+        self.request = tunnel
+        self._state = TUNNEL
+        self.write(head)
+        data, self._tail = self._tail, b""
+        self._hold(HOLD_PIPELINE, False)
+        if data:
+            tunnel.body(data)
+
+    def close(self) -> None:
+        """Send what is still to be sent, then end the connection."""
+        self.request = None
+        self._state = CLOSED
+        self._since_ns = self.hub.coarse_ns
+        self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection so that the client cannot take half a reply for a whole one."""
@@ -345,25 +352,20 @@ class ClientConnection(asyncio.Protocol):
     def close_if_idle(self) -> None:
         """Close the connection when it is between requests."""
         if self._state == HEAD and not self._tail:
-            self._close()
+            self.close()
 
     def hang_up(self) -> None:
         """End it now: a request in progress is answered or cut off, an idle connection is closed."""
         if self.request is not None:
             self._cut(Refusal(503, "stopping", "The gateway is stopping.", retry_after_s=5, close=True), failed=True)
         else:
-            self._close()
-
-    def _close(self) -> None:
-        self._state = CLOSED
-        self._since_ns = self.hub.coarse_ns
-        self.transport.close()
+            self.close()
 
     def sweep(self, now_ns: int) -> None:
         """Called about twice a second."""
         limits = self.hub.limits
         age_s = (now_ns - self._since_ns) / SECOND_NS
-        if self.full and now_ns - self._full_ns > limits.send_stall_s * SECOND_NS:
+        if self._stalled(now_ns):
             self._leave()
             self.abort()
         elif self.request is not None:
@@ -374,14 +376,13 @@ class ClientConnection(asyncio.Protocol):
                 self.refuse(late, self.hub.next_id())
         elif self._state == HEAD:
             if age_s > (limits.head_deadline_s if self._fresh else limits.idle_s):
-                self._close()
+                self.close()
         elif age_s > limits.linger_s:
             self.transport.abort()
 
     def _sweep_request(self, request: Task, now_ns: int, age_s: float) -> None:
         limits = self.hub.limits
-        if self._holds and sockets.peer_gone(self.transport):
-            # While reading is paused the event loop cannot tell us that the client left.
+        if self._state != TUNNEL and self._gone_unread():
             self._leave()
             return
         request.sweep(now_ns)

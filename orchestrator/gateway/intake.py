@@ -1,10 +1,23 @@
-"""A request's body as it comes in: delimited, counted against its limit, handed on in spans. Pure."""
+"""A request as it comes in: heads that are not complete, bodies delimited, counted and handed on in spans. Pure."""
 
 from __future__ import annotations
 
 from orchestrator.gateway.answers import Refusal
 from orchestrator.gateway.chunks import BadChunk, ChunkDecoder
 from orchestrator.gateway.head import RequestHead
+from orchestrator.gateway.limits import Limits
+
+
+def check_partial(data: bytes, end: int, limits: Limits) -> None:
+    """A head that is not complete, or too long: its end is at `end`, or -1. Raises Refusal 400, 414 or 431 for what no
+    further byte can mend."""
+    if end > limits.head_bytes or len(data) > limits.head_bytes:
+        line = data.find(b"\r\n")
+        if line < 0 or line > limits.target_bytes + 64:
+            raise Refusal(414, "target_too_long", f"The target exceeds {limits.target_bytes} bytes.", close=True)
+        raise Refusal(431, "head_too_long", f"The header exceeds {limits.head_bytes} bytes.", close=True)
+    if data.count(b"\n") != data.count(b"\r\n"):
+        raise Refusal(400, "bad_character", "The head holds a bare LF.", close=True)
 
 
 class Intake:

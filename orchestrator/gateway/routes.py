@@ -13,9 +13,16 @@ from orchestrator.gateway.head import RequestHead
 
 HEALTH: Final = "health"
 READY: Final = "ready"
+SERVER: Final = "server"
+"""`OPTIONS *`: the gateway as a whole (RFC 9110 9.3.7)."""
+KEYLESS: Final = (HEALTH, READY, SERVER)
 CREDITS: Final = "credits"
 MODELS: Final = "models"
 BY_MODEL: Final = "by_model"
+DEFER: Final = "defer"
+"""An asynchronous call of an endpoint,"""
+DEFERRED: Final = "deferred"
+"""and whatever is asked about one."""
 _FIXED: Final[dict[bytes, tuple[str, tuple[bytes, ...]]]] = {
     b"/healthz": (HEALTH, (b"GET", b"HEAD")),
     b"/readyz": (READY, (b"GET", b"HEAD")),
@@ -26,7 +33,7 @@ _FIXED: Final[dict[bytes, tuple[str, tuple[bytes, ...]]]] = {
 }
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A target, taken apart. `rest` is None for the predict path; `query` includes its question mark."""
 
     own: str | None
@@ -40,44 +47,54 @@ def resolve(table: RoutingTable, head: RequestHead) -> tuple[str | None, Route |
     """Where `head` goes: `(own, route, target)`. `own` names a resource of the gateway; else the request is for
     `route`, and the worker is asked for `target`.
 
-    Raises Refusal: 400, 404, 405 or 501. A slug nobody has is not an error here but a route that is None: whether the
-    caller may learn that depends on the key.
+    Raises Refusal: 400, 404 or 405. A slug nobody has is not an error here but a route that is None: whether the
+    caller may learn that depends on the key. An asynchronous call is ours (DEFER) and has a route.
     """
+    own, _, slug, rest, query = head.place or _find(head)
+    if own is not None and own is not DEFER:
+        return own, None, head.target if head.target[:1] in (b"/", b"*") else _origin_form(head)
+    route = table.routes.get(slug)
+    if rest is None:
+        rest = predict_target(route.predict_path) + query if route is not None else b""
+    return own, route, rest
+
+
+def _find(head: RequestHead) -> Place:
     target = head.target
+    if target == b"*" and head.method == b"OPTIONS":
+        return Place(SERVER, (), "", None, b"")
     if target[:1] != b"/":
         target = _origin_form(head)
     method = head.method
     if method == b"TRACE" or method == b"CONNECT":
         raise Refusal(405, "method_refused", "TRACE and CONNECT are not served here.", close=True)
-    own, methods, slug, rest, query = _place(target)
-    if methods and method not in methods:
-        raise _method_refused(b", ".join(methods))
-    if own is not None:
-        return own, None, target
-    route = table.routes.get(slug)
-    if rest is None:
-        rest = predict_target(route.predict_path) + query if route is not None else b""
-    return None, route, rest
+    place = _place(target)
+    if place.methods and method not in place.methods:
+        raise _method_refused(b", ".join(place.methods))
+    head.place = place
+    return place
 
 
 @lru_cache(maxsize=512)
-def _place(target: bytes) -> _Place:
-    """Raises Refusal 400, 404 or 501 (which is not remembered)."""
+def _place(target: bytes) -> Place:
+    """Raises Refusal 400 or 404 (which is not remembered)."""
     if b"#" in target:
         raise Refusal(400, "bad_target", "A request target has no fragment (#).", close=True)
     path, mark, query = target.partition(b"?")
     query = mark + query
     fixed = _FIXED.get(path)
     if fixed is not None:
-        return _Place(*fixed, "", None, query)
-    if path[:4] == b"/v2/":
-        raise Refusal(501, "async_unsupported", "Asynchronous requests (/v2) are not served by this version.")
-    if path[:4] != b"/v1/":
+        return Place(*fixed, "", None, query)
+    if path[:13] == b"/v2/requests/" or path == b"/v2/requests":
+        return Place(DEFERRED, (), "", None, query)
+    if path[:4] not in (b"/v1/", b"/v2/"):
         raise Refusal(404, "no_such_path", "Endpoints are at /v1/{slug}.")
+    own = DEFER if path[:4] == b"/v2/" else None
     slug, slash, _ = path[4:].partition(b"/")
     if slash:
-        return _Place(None, (), slug.decode("ascii"), target[4 + len(slug) :], query)
-    return _Place(None, (b"POST",), slug.decode("ascii"), None, query)
+        methods = (b"POST",) if own else ()
+        return Place(own, methods, slug.decode("ascii"), target[4 + len(slug) :], query)
+    return Place(own, (b"POST",), slug.decode("ascii"), None, query)
 
 
 @lru_cache(maxsize=256)

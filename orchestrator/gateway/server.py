@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
 
 from orchestrator.core.routing import RoutingTable
+from orchestrator.gateway import sockets
+from orchestrator.gateway.descriptors import make_room
 from orchestrator.gateway.hub import Hub
 from orchestrator.gateway.inbound import ClientConnection
 from orchestrator.gateway.limits import Access, Limits
+
+log = logging.getLogger(__name__)
 
 _ABORT_S = 1.0
 """Time for clients to hang up after their last answer, and for the event loop to report connections it cut."""
@@ -30,9 +37,15 @@ class Gateway:
         access: Access | None = None,
     ) -> None:
         self._hub = Hub(table, now, limits or Limits(), access or Access())
+        table.in_flight = self._hub.in_flight
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._port = 0
+
+    @property
+    def hub(self) -> Hub:
+        """What its connections share, for those who send requests over the same lanes and pools."""
+        return self._hub
 
     @property
     def port(self) -> int:
@@ -57,17 +70,22 @@ class Gateway:
     async def start(self, host: str, port: int) -> None:
         """Listen on `host`:`port` (0 picks a free port). Raises ListenError."""
         loop = asyncio.get_running_loop()
+        self._hub.fit(make_room(self._hub.limits.connections))
         try:
             self._server = await loop.create_server(
                 lambda: ClientConnection(self._hub), host, port, backlog=1_024, reuse_address=True
             )
         except OSError as error:
             raise ListenError(_explain(error, host, port)) from error
+        for sock in self._server.sockets:
+            with socket.socket(fileno=os.dup(sock.fileno())) as twin:  # uvloop's own offers no setsockopt
+                sockets.notice_dead_peers(twin)
         self._port = int(self._server.sockets[0].getsockname()[1])
         self._sweeper = loop.create_task(self._sweep_for_ever())
 
-    async def drain(self, grace_s: float) -> None:
-        """Accept nothing more, let requests finish for `grace_s` seconds, then close."""
+    async def drain(self, grace_s: float, others: Awaitable[None] | None = None) -> None:
+        """Accept nothing more, let requests finish for `grace_s` seconds, then close. `others` is what else is to be
+        finished over our connections to workers, within a grace of its own."""
         self._hub.draining = True
         if self._server is not None:
             self._server.close()
@@ -77,9 +95,10 @@ class Gateway:
             async with asyncio.timeout(grace_s):
                 await self._hub.emptied.wait()
         except TimeoutError:
-            await self.close()  # whoever is left is cut off
-        else:
-            await self.close()
+            log.info("%d client connections are cut off after %g s", len(self._hub.clients), grace_s)
+        if others is not None:
+            await others
+        await self.close()
 
     async def close(self) -> None:
         """Cut every connection now. Claims are given back, waiters leave their queues. Idempotent."""

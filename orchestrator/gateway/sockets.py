@@ -9,15 +9,28 @@ import socket
 import struct
 from typing import Final
 
+KEEPALIVE_S: Final = 30
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
-def peer_line(transport: asyncio.BaseTransport) -> bytes:
-    """The `x-forwarded-for` line of the client's address, empty when it is not known."""
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """The client's address without a zone, empty when it is not known."""
     peer = transport.get_extra_info("peername")
-    if not isinstance(peer, tuple):
-        return b""
-    return f"x-forwarded-for: {str(peer[0]).partition('%')[0]}\r\n".encode("ascii", "replace")
+    return str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else ""
+
+
+def peer_line(address: str) -> bytes:
+    """The `x-forwarded-for` line of `address`."""
+    return f"x-forwarded-for: {address}\r\n".encode("ascii", "replace") if address else b""
+
+
+def notice_dead_peers(sock: socket.socket) -> None:
+    """Have the kernel ask silent peers for a sign of life: set on a listening socket, its connections inherit it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", KEEPALIVE_S), ("TCP_KEEPINTVL", KEEPALIVE_S // 3), ("TCP_KEEPCNT", 3)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def peer_gone(transport: asyncio.BaseTransport) -> bool:

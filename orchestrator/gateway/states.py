@@ -16,9 +16,11 @@ BUSY: Final = 2
 """A request is being served, its body is complete."""
 DISCARD: Final = 3
 """The request was answered before its body was complete: the rest is dropped."""
-LINGER: Final = 4
+TUNNEL: Final = 4
+"""No longer HTTP: bytes pass as they are."""
+LINGER: Final = 5
 """Answered for the last time and half-closed: whatever comes is dropped."""
-CLOSED: Final = 5
+CLOSED: Final = 6
 
 HOLD_BUFFER: Final = 1
 """Why the client is not read, as bits: the waiting body has filled its buffer,"""
@@ -29,7 +31,7 @@ HOLD_PIPELINE: Final = 4
 
 
 class Task(Protocol):
-    """What a connection needs of the request it is serving (an Exchange, or a ModelCall on its way to be one)."""
+    """What a connection needs of what it is serving: an Exchange, a ModelCall on its way to be one, or a Tunnel."""
 
     def body(self, span: bytes) -> None: ...
     def body_end(self) -> None: ...

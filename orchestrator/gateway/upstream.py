@@ -9,13 +9,17 @@ from orchestrator.contract.base import SECOND_NS
 from orchestrator.core.lane import Slot
 from orchestrator.gateway.answers import Refusal
 from orchestrator.gateway.chunks import BadChunk, ChunkDecoder
-from orchestrator.gateway.head import scan_reply
+from orchestrator.gateway.descriptors import SHORTAGE
+from orchestrator.gateway.head import ReplyHead, scan_reply
+from orchestrator.gateway.wire import waited_lines
 
 if TYPE_CHECKING:
     from orchestrator.gateway.exchange import Exchange
     from orchestrator.gateway.hub import Hub
+    from orchestrator.gateway.tunnel import Tunnel
 
 _UNTIL_EOF = -1
+_SWITCHING = 101
 
 
 class WorkerConnection(asyncio.Protocol):
@@ -23,7 +27,7 @@ class WorkerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_interim", "_left", "_pool", "_read_paused", "_replying", "_reusable", "_tail", "exchange",
-        "idle_ns", "reused", "transport",
+        "idle_ns", "reused", "transport", "tunnel",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -31,6 +35,8 @@ class WorkerConnection(asyncio.Protocol):
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.exchange: Exchange | None = None
+        self.tunnel: Tunnel | None = None
+        """What its exchange has become, once it is no longer HTTP."""
         self.idle_ns = 0
         self.reused = False
         """It has served a request before, so its end may be a keep-alive that ran out and not a dead worker."""
@@ -78,9 +84,18 @@ class WorkerConnection(asyncio.Protocol):
             self.transport.abort()
 
     def drop(self) -> None:
-        """Give the exchange up. The worker sees its connection end."""
-        self.exchange = None
+        """Give the exchange or tunnel up. The worker sees its connection end."""
+        self.exchange = self.tunnel = None
         self.transport.abort()
+
+    def end_writing(self) -> None:
+        """Half-close a tunnel: the worker sees an end and may still send."""
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        """Send what is still to be sent, then end the connection."""
+        self.transport.close()
 
     # --- the event loop's side
 
@@ -91,6 +106,9 @@ class WorkerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
+            if self.tunnel is not None:
+                self.tunnel.reply(data)
+                return
             # Bytes nobody asked for would be taken for the reply to the next request.
             self.transport.abort()
             return
@@ -122,9 +140,12 @@ class WorkerConnection(asyncio.Protocol):
             data = data[end + 4 :]
             if reply.status >= 200:
                 break
+            if reply.status == _SWITCHING:
+                self._switch(exchange, reply, data)
+                return
             self._interim += 1
-            if reply.status == 101 or self._interim > limits.interim_replies:
-                raise Refusal(502, "worker_protocol", "The worker sent an interim reply nobody asked for, or too many.")
+            if self._interim > limits.interim_replies:
+                raise Refusal(502, "worker_protocol", "The worker sent too many interim replies.")
             exchange.interim(reply)
         self._reusable = reply.keep_alive
         self._decoder = None
@@ -145,6 +166,11 @@ class WorkerConnection(asyncio.Protocol):
         exchange.reply_head(reply, bodiless=self._left == 0)
         if self._left == 0 or data:
             self._body(exchange, data)
+
+    def _switch(self, exchange: Exchange, reply: ReplyHead, data: bytes) -> None:
+        exchange.switched(self, reply)
+        if data and self.tunnel is not None:
+            self.tunnel.reply(data)
 
     def _body(self, exchange: Exchange, data: bytes) -> None:
         if self._decoder is not None:
@@ -169,31 +195,39 @@ class WorkerConnection(asyncio.Protocol):
         if self._left == 0 and self.exchange is exchange:
             exchange.reply_end()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
+        if self.tunnel is not None:
+            self.tunnel.reply_end()
+            return True
         exchange = self.exchange
         if exchange is not None and self._replying and self._left == _UNTIL_EOF and self._decoder is None:
             exchange.reply_end()
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.lost(self)
+        if self.tunnel is not None:
+            self.tunnel.worker_lost()
         exchange = self.exchange
         if exchange is not None:
             self.exchange = None
             exchange.worker_lost(self)
 
     def pause_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.worker_full(True)
+        served = self.exchange or self.tunnel
+        if served is not None:
+            served.worker_full(True)
 
     def resume_writing(self) -> None:
-        if self.exchange is not None:
-            self.exchange.worker_full(False)
+        served = self.exchange or self.tunnel
+        if served is not None:
+            served.worker_full(False)
 
 
 class Pool:
     """Idle connections to one worker, newest last, and the lines of a head that depend on the worker alone."""
 
-    __slots__ = ("host_line", "hub", "idle", "opened", "slot", "worker_line")
+    __slots__ = ("host_line", "hub", "idle", "opened", "slot", "unwaited")
 
     def __init__(self, hub: Hub, slot: Slot) -> None:
         self.hub = hub
@@ -203,7 +237,8 @@ class Pool:
         """Every open connection, idle or not."""
         host = f"[{slot.host}]" if ":" in slot.host else slot.host
         self.host_line = f"host: {host}:{slot.port}\r\n".encode("ascii")
-        self.worker_line = f"x-worker-id: {slot.worker_id}\r\n".encode("ascii", "replace")
+        self.unwaited = waited_lines(slot.worker_id, 0, cold=False)
+        """The lines of a reply to a request that did not wait: nearly all."""
 
     def take(self) -> WorkerConnection | None:
         """The connection used last (the least likely to have ended), or None."""
@@ -213,12 +248,13 @@ class Pool:
                 return connection
         return None
 
-    def connect(self, exchange: Exchange) -> None:
-        """Open a connection for `exchange`, which is told by `connected` or `connect_failed`. A task, but one per
-        connection, not per request."""
+    def connect(self, exchange: Exchange) -> asyncio.Task[None]:
+        """Open a connection for `exchange`, which is told by `connected` or `connect_failed`, unless the task that is
+        returned is cancelled. A task, but one per connection, not per request."""
         task = asyncio.get_running_loop().create_task(self._open(exchange))
         self.hub.tasks.add(task)
         task.add_done_callback(self.hub.tasks.discard)
+        return task
 
     async def _open(self, exchange: Exchange) -> None:
         try:
@@ -226,8 +262,8 @@ class Pool:
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: WorkerConnection(self), self.slot.host, self.slot.port
                 )
-        except OSError:  # TimeoutError is one
-            exchange.connect_failed(self)
+        except OSError as error:  # TimeoutError is one
+            exchange.connect_failed(self, ours=error.errno in SHORTAGE)
             return
         if not exchange.connected(self, connection):
             connection.drop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 from dataclasses import dataclass, field, replace
 
 from orchestrator.clock import system_now
@@ -195,3 +196,9 @@ class Rig:
         for upstream in self.upstreams:
             await until(lambda up=upstream: up.open == 0, what=f"connections to {upstream.name} to close")
             await upstream.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

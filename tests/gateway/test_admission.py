@@ -24,14 +24,6 @@ async def test_health_needs_no_key_and_readiness_follows_the_table(rig: Rig) -> 
     assert (head.status, head.get("content-length"), head.body) == (200, "16", b"")
 
 
-async def test_while_the_state_is_restored_nobody_is_told_that_a_key_is_wrong(rig: Rig) -> None:
-    rig.table.restoring = True
-    for key in ("gd_k1_owner", "nobody", None):
-        reply = await rig.call("POST", "/v1/sketch", key=key)
-        assert (reply.status, reply.code, reply.get("retry-after")) == (503, "starting", "1")
-    assert (await rig.call("GET", "/healthz", key=None)).status == 200
-
-
 async def test_missing_unknown_and_expired_keys_get_the_same_answer(rig: Rig) -> None:
     rig.table.keys[hashlib.sha256(b"old").digest()] = KeyGrant("k3", "local", expires_ns=rig.now())
     replies = [
@@ -233,18 +225,6 @@ async def test_foreign_web_pages_are_refused(rig: Rig, line: str, status: int) -
     await rig.listen(access=Access(origins=frozenset({"https://app.example"})))
     await rig.workers("a")
     assert (await rig.call("POST", "/v1/sketch", line)).status == status
-
-
-async def test_websocket_is_refused_and_h2c_ignored(rig: Rig) -> None:
-    (a,) = await rig.workers("a")
-    reply = await rig.call("GET", "/v1/sketch/ws", "Connection: Upgrade", "Upgrade: websocket")
-    assert (reply.status, reply.code) == (501, "upgrade_unsupported")
-    reply = await rig.call(
-        "GET", "/v1/sketch/ok", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"
-    )
-    assert reply.status == 200
-    assert a.seen[0].get("upgrade") is None
-    assert a.seen[0].get("http2-settings") is None
 
 
 async def test_an_answer_before_the_body_keeps_the_connection_when_the_rest_is_short(rig: Rig) -> None:

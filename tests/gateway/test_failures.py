@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 
 from orchestrator.core.lane import Slot
-from tests.gateway.rig import Caller, Rig
+from tests.gateway.rig import Caller, Rig, free_port
 from tests.waiting import until
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def with_a_dead_worker_first(rig: Rig) -> Slot:
@@ -162,34 +155,6 @@ async def test_an_http_1_0_client_gets_a_reset_and_not_an_end(rig: Rig) -> None:
     await caller.head()
     with pytest.raises(ConnectionResetError):
         await caller.reader.read()
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"hello\r\n\r\n",
-        b"HTTP/2 200 OK\r\n\r\n",
-        b"HTTP/1.1 2x0 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nx-a: 1\r\n folded\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nx-a: 1\nx-b: 2\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nx-a: \x00\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 102 Processing\r\n\r\n" * 9,
-        b"HTTP/1.1 200 OK\r\n" + b"x-a: 1\r\n" * 200 + b"\r\n",
-        b"HTTP/1.1 200 OK\r\nx-a: " + b"a" * 70_000,
-    ],
-)
-async def test_replies_that_are_no_http_are_502(rig: Rig, raw: bytes) -> None:
-    (a, b) = await rig.workers("a", "b")
-    reply = await rig.call("PUT", "/v1/sketch/lies-raw", body=raw)
-    assert (reply.status, reply.code) == (502, "worker_protocol")
-    assert b.seen == [], "a worker that worked on it is not asked twice"
-    await until(lambda: a.open == 0, what="the connection to be dropped")
-    assert rig.route.meter.failed_total == 1
 
 
 async def test_more_bytes_than_announced_never_become_another_reply(rig: Rig) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.lane import Closed
-from tests.gateway.rig import QUICK, Caller, Rig
+from orchestrator.core.lane import Closed, Slot
+from orchestrator.gateway.sockets import reset_on_close
+from tests.gateway.rig import QUICK, Caller, Rig, free_port
 from tests.gateway.upstreams import Upstream
 from tests.waiting import until
 
@@ -127,18 +131,99 @@ async def test_a_queue_full_by_bytes_refuses(rig: Rig) -> None:
     assert reply.code == "queue_full"
 
 
-async def test_a_large_body_waits_outside_and_then_arrives_whole(rig: Rig) -> None:
-    """While it waits at most 1 MiB (and what is in flight in one read) is held here."""
+@pytest.mark.parametrize("spool_bytes", [0, 1 << 30])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_large_body_waits_and_then_arrives_whole(rig: Rig, spool_bytes: int, chunked: bool) -> None:
+    """With no disk to spare at most 1 MiB of it (and what is in flight in one read) is here, the rest with the client;
+    else all of it is read at once."""
+    await rig.listen(replace(QUICK, spool_bytes=spool_bytes))
     body = bytes(range(251)) * 50_000  # 12.5 MB
+    caller = await rig.caller()
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    caller.request("POST", "/v1/sketch/body", framing)
+    sending = asyncio.ensure_future(send_all(caller, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body))
+    (client,) = rig.gateway.clients
+    if spool_bytes:
+        await until(sending.done, what="the client to be done")
+        assert rig.gateway.hub.disk.left < spool_bytes - len(body) // 2
+    else:
+        await until(lambda: not client.transport.is_reading(), what="the client to be held")
+    assert rig.lane.queued_bytes == MIB
+    (a,) = await rig.workers("a")
+    reply = await asyncio.wait_for(caller.reply(), 20)
+    assert reply.body == body
+    assert rig.gateway.hub.disk.left == spool_bytes
+    await sending
+    caller.request("GET", "/v1/sketch/ok")
+    assert (await caller.reply()).status == 200
+    assert a.opened == 1
+
+
+async def test_a_body_that_comes_while_the_spool_is_read_keeps_its_order(rig: Rig) -> None:
+    """The worker takes nothing at first, so the spool empties slowly and the client goes on behind it."""
+    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    body = bytes(range(251)) * 50_000
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", f"Content-Length: {len(body)}")
+    half = len(body) // 2
+    await send_all(caller, body[:half])
+    await until(lambda: rig.gateway.hub.disk.left <= (1 << 30) - half + 1_000_000)
+    sending = asyncio.ensure_future(send_all(caller, body[half:]))
+    await rig.workers("a")
+    assert (await caller.reply()).body == body
+    await sending
+
+
+async def test_a_full_disk_holds_the_client_and_loses_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    real, room = os.pwrite, 1_000_000
+
+    def pwrite(fd: int, data: bytes, offset: int) -> int:
+        if offset + len(data) <= room:
+            return real(fd, data, offset)
+        if offset >= room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(fd, data[: room - offset], offset)
+
+    monkeypatch.setattr("orchestrator.gateway.spool.os.pwrite", pwrite)
+    body = bytes(range(251)) * 50_000
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch/body", f"Content-Length: {len(body)}")
     sending = asyncio.ensure_future(send_all(caller, body))
     (client,) = rig.gateway.clients
     await until(lambda: not client.transport.is_reading(), what="the client to be held")
     await rig.workers("a")
-    reply = await asyncio.wait_for(caller.reply(), 20)
-    assert reply.body == body
+    assert (await caller.reply()).body == body
     await sending
+
+
+async def test_a_spool_that_cannot_be_read_fails_the_request_and_nothing_else(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    monkeypatch.setattr("orchestrator.gateway.spool.os.pread", lambda *_args: b"")
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", "Content-Length: 500000")
+    caller.send(b"x" * 500_000)
+    await until(lambda: rig.gateway.hub.disk.left <= (1 << 30) - 300_000)
+    (a,) = await rig.workers("a")
+    reply = await caller.reply()
+    assert (reply.status, reply.code) == (500, "spool_lost")
+    await until(lambda: a.open == 0)
+    assert rig.gateway.hub.disk.left == 1 << 30
+
+
+async def test_a_spooled_request_whose_worker_is_dead_is_not_lost(rig: Rig) -> None:
+    """Nothing of it was sent, so all of it is still here."""
+    body = bytes(range(251)) * 20_000
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch/body", f"Content-Length: {len(body)}")
+    await send_all(caller, body)
+    await until(lambda: rig.gateway.hub.disk.left < 1 << 30)
+    rig.lane.set_ring([Slot("id-dead", "dead", "127.0.0.1", free_port(), 1, rig.now())])
+    await until(lambda: rig.lane.queued == 1 and next(iter(rig.lane.slots.values())).suspect)
+    await rig.workers("a")
+    assert (await caller.reply()).body == body
 
 
 async def send_all(caller: Caller, body: bytes) -> None:
@@ -192,9 +277,8 @@ async def test_a_client_that_leaves_the_queue_frees_its_place_and_touches_no_wor
 
 
 async def test_a_held_client_that_leaves_the_queue_is_noticed(rig: Rig) -> None:
-    """Its bytes are not being read, so only the sweep can see it go. (What it has sent must fit into the socket's own
-    buffer: otherwise the end is stuck behind it, and nobody can see it.)"""
-    await rig.listen(type(QUICK)(buffer_bytes=1_000))
+    """Its bytes are not being read, so only the sweep can see it go."""
+    await rig.listen(replace(QUICK, buffer_bytes=1_000, spool_bytes=0))
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch", "Content-Length: 50000")
     caller.send(b"x" * 2_000)
@@ -205,6 +289,46 @@ async def test_a_held_client_that_leaves_the_queue_is_noticed(rig: Rig) -> None:
     assert rig.lane.queued == 1
     caller.close()
     await until(lambda: rig.lane.queued == 0)
+
+
+async def test_a_client_that_leaves_in_a_large_upload_is_noticed(rig: Rig) -> None:
+    """Its end comes after what it has sent: as much as the sockets of both ends hold, if nobody read it."""
+    caller = await rig.caller()
+    caller.request("POST", "/v1/sketch", f"Content-Length: {200 * MIB}")
+    caller.send(b"x" * (64 * MIB))
+    await until(lambda: rig.lane.queued == 1)
+    caller.close()  # an end in good order: what is in the kernel's hands is still to be sent
+    await until(lambda: rig.lane.queued == 0, what="the client's end to be seen")
+    assert rig.gateway.hub.disk.left == 1 << 30
+
+
+async def test_what_waiting_requests_take_of_the_disk_is_bounded(rig: Rig) -> None:
+    await rig.listen(replace(QUICK, buffer_bytes=1_000, spool_bytes=3 * MIB))
+    callers = [await rig.caller() for _ in range(6)]
+    for caller in callers:
+        caller.request("POST", "/v1/sketch", f"Content-Length: {200 * MIB}")
+        caller.send(b"x" * (16 * MIB))
+    await until(lambda: not any(client.transport.is_reading() for client in rig.gateway.clients))
+    assert rig.lane.queued == 6
+    assert 0 <= rig.gateway.hub.disk.left < MIB
+    for caller in callers:
+        reset_on_close(caller.writer.transport)
+        caller.close()
+    await until(lambda: rig.lane.queued == 0)
+    assert rig.gateway.hub.disk.left == 3 * MIB
+
+
+async def test_a_request_whose_worker_is_dead_keeps_its_place(rig: Rig) -> None:
+    callers = await queued(rig, 3)
+    (a,) = [await Upstream("a").start()]
+    rig.upstreams.append(a)
+    dead = Slot("id-dead", "dead", "127.0.0.1", free_port(), 1, rig.now())
+    rig.lane.set_ring([dead])
+    await until(lambda: dead.suspect and rig.lane.queued == 3)
+    rig.lane.set_ring([dead, rig.slot(a)])
+    for caller in callers:
+        assert (await caller.reply()).status == 200
+    assert [s.target for s in a.seen] == ["/echo?0", "/echo?1", "/echo?2"]
 
 
 async def test_a_worker_that_leaves_the_ring_finishes_its_request(rig: Rig) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 from dataclasses import dataclass, field
 
@@ -82,7 +84,7 @@ class Upstream:
         self.seen.append(seen)
         kind = target.partition("?")[0].strip("/").replace("/", "_").replace("-", "_")
         reply = getattr(self, f"reply_{kind}", self.reply_ok)
-        if kind in ("deaf", "stream_back"):
+        if kind in ("deaf", "stream_back") or kind.startswith("ws"):
             return bool(await reply(seen, reader, writer))
         await read_body(seen, reader)
         return bool(await self._unless_hung_up(reply(seen, reader, writer), reader))
@@ -193,6 +195,41 @@ class Upstream:
     async def reply_early(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
         return await self.reply_ok(_seen, _r, w)
 
+    # --- WebSocket
+
+    async def reply_ws(self, seen: Seen, r: asyncio.StreamReader, w: asyncio.StreamWriter) -> bool:
+        """Every byte goes back as it came, until the other side ends."""
+        w.write(switching(seen) + b"\x81\x05hello")
+        while piece := await r.read(65_536):
+            w.write(piece)
+            await w.drain()
+        w.write(b"\x81\x03bye")
+        w.close()
+        await w.wait_closed()
+        return False
+
+    async def reply_ws_flood(self, seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        """One frame of a GiB, as fast as it is taken."""
+        w.write(switching(seen) + b"\x82\x7f" + (1 << 30).to_bytes(8, "big"))
+        for _ in range(1 << 14):
+            w.write(b"x" * 65_536)
+            await w.drain()
+        return False
+
+    async def reply_ws_deaf(self, seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        """Reads nothing until the gate opens, then ends in good order."""
+        w.write(switching(seen))
+        await self.gate.wait()
+        w.close()
+        await w.wait_closed()
+        return False
+
+    async def reply_ws_raw(self, seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        """The reply is what the field x-reply holds, in hexadecimal; then silence."""
+        w.write(bytes.fromhex(seen.get("x-reply") or ""))
+        await self.gate.wait()
+        return True
+
     # --- failures and lies
 
     async def reply_die(self, _seen: Seen, _r: object, _w: object) -> bool:
@@ -233,6 +270,49 @@ class Upstream:
         w.write(seen.body)
         await w.drain()
         return True
+
+    async def reply_endless_head(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        w.write(b"HTTP/1.1 200 OK\r\n")
+        return await for_ever(w, b"x-a: 1\r\n" * 1_000)
+
+    async def reply_endless_field(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        w.write(b"HTTP/1.1 200 OK\r\nx-a: ")
+        return await for_ever(w, b"a" * 65_536)
+
+    async def reply_endless_interim(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        return await for_ever(w, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1_000)
+
+    async def reply_endless_extensions(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        w.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        return await for_ever(w, b"1;" + b"x" * 1_000 + b"\r\na\r\n")
+
+    async def reply_endless_trailers(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        w.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n")
+        return await for_ever(w, b"x-a: 1\r\n" * 1_000)
+
+    async def reply_endless_body(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
+        w.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n")
+        return await for_ever(w, b"x" * 65_536)
+
+
+def accept_of(key: str) -> str:
+    """RFC 6455 4.2.2, from its text and not from the gateway's code."""
+    return base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
+
+
+def switching(seen: Seen) -> bytes:
+    assert (seen.get("connection"), seen.get("upgrade")) == ("Upgrade", "websocket")
+    accept = accept_of(seen.get("sec-websocket-key") or "")
+    return (
+        f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    ).encode()
+
+
+async def for_ever(writer: asyncio.StreamWriter, data: bytes) -> bool:
+    while True:
+        writer.write(data)
+        await writer.drain()
 
 
 async def end(writer: asyncio.StreamWriter) -> bool:

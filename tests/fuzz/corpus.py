@@ -1,0 +1,69 @@
+"""Where fuzzing begins: every request and reply of the tables, and the words that matter in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from tests.gateway.refused_requests import CASES
+from tests.gateway.taken_requests import TAKEN
+from tests.gateway.worker_replies import BROKEN, CUT, PASSED
+
+BYTES_MAX = 2_048
+REQUEST, REPLY, REPLY_THAT_ENDS = 1, 0, 16
+WORDS = [
+    word.encode("latin-1")
+    for word in (
+        "\r\n", "\n", "\r", "\r\n\r\n", "0\r\n\r\n", ":", " ", "\t", ",", ";", "=", '"', "\0", "\x7f", "\xff",
+        "GET ", "POST ", "HEAD ", "OPTIONS * ", "PUT ", "/v1/sketch/t", "/v1/sketch", "/healthz", " HTTP/1.1",
+        " HTTP/1.0", "HTTP/1.1 200 OK", "HTTP/1.1 204 X", "HTTP/1.1 304 X", "HTTP/1.1 100 X", "HTTP/1.1 101 X",
+        "HTTP/1.0 200 OK", "Host: localhost\r\n", "x-api-key: gd_k1_owner\r\n", "Content-Length: ",
+        "Content-Length: 3\r\n", "Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: ",
+        "chunked", "identity", "gzip", "Connection: close\r\n", "Connection: keep-alive\r\n", "Connection: ",
+        "Upgrade: websocket\r\n", "upgrade", "Expect: 100-continue\r\n", "Trailer: x\r\n", "TE: trailers\r\n",
+        "3\r\nabc\r\n", "a\r\n", "ffffffffffffffff", "x: 1\r\n", " folded\r\n", "http://localhost", "%00", "..",
+        "//", "#", "?",
+    )
+]  # fmt: skip
+
+
+def seeds() -> list[bytes]:
+    """Inputs of `check_any`: a mode, four numbers that say where to cut, and the bytes."""
+    requests = [data for data, _, _ in CASES.values()] + [case.data for case in TAKEN.values()]
+    replies = [case.script for case in PASSED.values()] + list(BROKEN.values()) + [script for script, _ in CUT.values()]
+    found = [bytes([REQUEST, 0, 20, 0, 90]) + data.encode("latin-1") for data in requests]
+    for n, script in enumerate(replies):
+        mode = (n % 4) << 1 | (REPLY_THAT_ENDS if n % 2 else REPLY)
+        found.append(bytes([mode, 0, 9, 0, 40]) + script.encode("latin-1"))
+    return [seed for seed in found if len(seed) <= BYTES_MAX]
+
+
+def mutants(count: int, seed: int) -> Iterator[bytes]:
+    """`count` inputs near the seeds, the same for the same number."""
+    chance = random.Random(seed)
+    known = seeds()
+    for _ in range(count):
+        data = bytearray(chance.choice(known))
+        for _ in range(chance.randint(1, 6)):
+            _mutate(data, chance, known)
+        yield bytes(data[:BYTES_MAX])
+
+
+def _mutate(data: bytearray, chance: random.Random, known: list[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    kind = chance.randrange(6)
+    if kind == 0:
+        data[at:at] = chance.choice(WORDS)
+    elif kind == 1:
+        data[at : at + chance.randint(1, 8)] = chance.choice(WORDS)
+    elif kind == 2:
+        del data[at : at + chance.randint(1, 12)]
+    elif kind == 3 and at < len(data):
+        data[at] = chance.randrange(256)
+    elif kind == 4:
+        other = chance.choice(known)
+        start = chance.randrange(5, len(other))
+        data[at:at] = other[start : start + chance.randint(1, 200)]
+    else:
+        start = chance.randrange(len(data) + 1)
+        data[at:at] = data[start : start + chance.randint(1, 100)]
