@@ -38,6 +38,7 @@ _REFUSALS: Final[tuple[tuple[Fault, re.Pattern[str]], ...]] = tuple(
         (Fault.IMAGE_MISSING, r"no such image|manifest unknown|pull access denied|not found: does not exist"),
         (Fault.ENGINE_TOO_OLD, r"client version .* is too (?:new|old)"),
         (Fault.NAME_CONFLICT, r"container name .* is already in use"),
+        (Fault.REFUSED, r"bind source path does not exist"),
     )
 )
 
@@ -177,6 +178,12 @@ def _advice(fault: Fault, said: str, image: str | None) -> str:
             return image_missing(image) if image else f"the image is not on this host ({said})"
         case Fault.ENGINE_TOO_OLD:
             return f"this Docker engine and gpudeck have no API version in common; update Docker ({said})"
+        case Fault.REFUSED:
+            return (
+                "Docker does not find the file with the endpoint's secrets: gpudeck runs in a container itself, or "
+                "Docker in a machine of its own; give both the same runtime directory (XDG_RUNTIME_DIR) under the same "
+                f"path ({said})"
+            )
         case _:
             return f"Docker refused: {said}"
 

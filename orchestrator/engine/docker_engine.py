@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from docker import APIClient
@@ -17,6 +18,7 @@ from requests.exceptions import RequestException
 
 from orchestrator.contract.snapshot import EngineKind, EngineView
 from orchestrator.core.workload import LABEL_PREFIX, Exit, ExitCause, Observed, WorkerSpec
+from orchestrator.engine import docker_faults
 from orchestrator.engine.docker_answer import (
     EVIDENCE_LINES,
     belongs_to,
@@ -27,7 +29,8 @@ from orchestrator.engine.docker_answer import (
 )
 from orchestrator.engine.docker_client import DEFAULT_ADDRESS, Clients, address_problem, connect
 from orchestrator.engine.docker_events import EventWatch
-from orchestrator.engine.docker_request import NETWORK, container_request, network_request
+from orchestrator.engine.docker_request import NETWORK, container_request, image_of, network_request, secret_variables
+from orchestrator.engine.docker_secrets import SecretFiles, read_image, require_shell
 from orchestrator.engine.health import http_healthy
 from orchestrator.engine.ports import EngineError, EngineUnavailable, Fault
 
@@ -53,11 +56,18 @@ class DockerEngine:
     """Implements orchestrator.engine.ports.WorkerEngine for the containers labelled with `instance`.
 
     `now` gives wall-clock nanoseconds. `base_url` is DOCKER_HOST or the default socket when None; anything but a Unix
-    socket is refused (by every call, as EngineError, and by `probe`) unless `allow_remote`.
+    socket is refused (by every call, as EngineError, and by `probe`) unless `allow_remote`. `secrets` is a directory,
+    best in memory, for the files by which secret variables are handed over.
     """
 
     def __init__(
-        self, instance: str, now: Callable[[], int], base_url: str | None = None, allow_remote: bool = False
+        self,
+        instance: str,
+        now: Callable[[], int],
+        base_url: str | None = None,
+        allow_remote: bool = False,
+        *,
+        secrets: Path,
     ) -> None:
         self._instance = instance
         self._now = now
@@ -68,6 +78,9 @@ class DockerEngine:
         # Stops wait out their grace; on the threads of the other calls ten of them would hold up every inspect.
         self._stops = ThreadPoolExecutor(STOP_THREADS, thread_name_prefix="gpudeck-docker-stop")
         self._network_lock = threading.Lock()
+        self._secrets = SecretFiles(secrets)
+        self._shells: set[str] = set()
+        """Ids of images that were seen to have a shell."""
         self._watch: EventWatch | None = None
         self._oom_ids: set[str] = set()
         self._closed = False
@@ -112,8 +125,15 @@ class DockerEngine:
     async def start(self, spec: WorkerSpec) -> Observed:
         if spec.instance != self._instance:
             raise EngineError(Fault.REFUSED, f"instance: {spec.instance!r} is not this engine's, {self._instance!r}")
-        body = container_request(spec)
-        return await self._call(lambda client: self._start(client, spec, body), START_TIMEOUT_S, image=spec.model.image)
+        if not secret_variables(spec):
+            body = container_request(spec)
+            return await self._call(
+                lambda client: self._start(client, spec, lambda: body), START_TIMEOUT_S, image=spec.model.image
+            )
+        image = image_of(spec)
+        return await self._call(
+            lambda client: self._start_with_secrets(client, spec, image), START_TIMEOUT_S, image=image
+        )
 
     async def healthy(self, worker: Observed, path: str, timeout_s: float) -> bool:
         if worker.host is None or worker.port is None:
@@ -129,7 +149,10 @@ class DockerEngine:
 
     async def list_workers(self) -> list[Observed]:
         def look(client: APIClient) -> list[Observed]:
-            seen = (self._look(client, found["Id"]) for found in self._containers(client))
+            settled = self._secrets.settled()
+            found = self._containers(client)
+            self._secrets.sweep(settled, [each["Labels"].get(f"{LABEL_PREFIX}worker", "") for each in found])
+            seen = (self._look(client, each["Id"]) for each in found)
             return [worker for worker in seen if worker is not None]
 
         return await self._call(look)
@@ -141,7 +164,11 @@ class DockerEngine:
         )
 
     async def remove(self, worker_id: str) -> None:
-        await self._call(lambda client: self._remove(client, worker_id), START_TIMEOUT_S)
+        def forget(client: APIClient) -> None:
+            self._remove(client, worker_id)
+            self._secrets.remove(worker_id)
+
+        await self._call(forget, START_TIMEOUT_S)
 
     async def logs(self, worker_id: str, tail: int) -> list[str]:
         wanted = min(max(tail, 0), TAIL_MAX)
@@ -154,6 +181,26 @@ class DockerEngine:
         if lines is None:
             raise KeyError(worker_id)
         return lines
+
+    async def kill(self, worker_id: str) -> None:
+        await self._break(worker_id, docker_faults.kill)
+
+    async def freeze(self, worker_id: str, *, on: bool) -> None:
+        await self._break(worker_id, lambda client, container: docker_faults.freeze(client, container, on=on))
+
+    async def squeeze(self, worker_id: str) -> None:
+        await self._break(worker_id, docker_faults.squeeze)
+
+    async def _break(self, worker_id: str, how: Callable[[APIClient, str], None]) -> None:
+        def strike(client: APIClient) -> bool:
+            container = self._find(client, worker_id)
+            if container is None or not self._runs(client, container):
+                return False
+            how(client, container)
+            return True
+
+        if not await self._call(strike):
+            raise KeyError(worker_id)
 
     async def close(self) -> None:
         if self._closed:
@@ -215,11 +262,21 @@ class DockerEngine:
             return ()
         return log_lines(raw, tail)
 
-    def _start(self, client: APIClient, spec: WorkerSpec, body: dict[str, Any]) -> Observed:
-        container = self._find(client, spec.worker_id) or self._create(client, spec, body)
+    def _start_with_secrets(self, client: APIClient, spec: WorkerSpec, image: str) -> Observed:
+        """A start that fails leaves its file to the next list's sweep, which knows whether a container needs it."""
+        with self._secrets.starting(spec.worker_id, secret_variables(spec)) as file:
+
+            def body() -> dict[str, Any]:
+                inspected = client.inspect_image(image)  # type: ignore[no-untyped-call]
+                return container_request(spec, read_image(inspected, file))
+
+            return self._start(client, spec, body)
+
+    def _start(self, client: APIClient, spec: WorkerSpec, body: Callable[[], dict[str, Any]]) -> Observed:
+        container = self._find(client, spec.worker_id) or self._create(client, spec, body())
         inspected = client.inspect_container(container)
         if inspected["State"]["Status"] == "created":
-            self._run_created(client, container)
+            self._run_created(client, container, spec, inspected["Image"])
         seen = self._look(client, container)
         if seen is None:
             raise EngineUnavailable(f"container {spec.name} was removed by somebody else while it started")
@@ -253,12 +310,16 @@ class DockerEngine:
             Fault.NAME_CONFLICT, f"the container name {spec.name} stays taken by one that is being removed"
         )
 
-    def _run_created(self, client: APIClient, container: str) -> None:
-        """Start a created container. One that Docker refuses to start is removed: it never ran, and a created container
-        would be taken for a worker that is about to."""
+    def _run_created(self, client: APIClient, container: str, spec: WorkerSpec, image_id: str) -> None:
+        """Start a created container. One that Docker or we refuse to start is removed: it never ran, and a created
+        container would be taken for a worker that is about to."""
+        secrets = secret_variables(spec)
         try:
+            if secrets and image_id not in self._shells:
+                require_shell(client, container, spec.model.image or image_id, secrets)
+                self._shells.add(image_id)
             client.start(container)
-        except APIError:
+        except (APIError, EngineError):
             try:
                 client.remove_container(container, v=True, force=True)
             except (DockerException, RequestException) as error:

@@ -1,7 +1,8 @@
 """What we ask of Docker, as the Engine API's own JSON: a worker's container and the network it lives in. Pure.
 
 Every hardening rule of design.md section 2 is a line here, and tests/engine/test_docker_request.py has one test each.
-Nothing weaker can be asked for: there is no field for privileged, host namespaces, bind mounts or restart policies.
+Nothing weaker can be asked for: there is no field for privileged, host namespaces or restart policies, and the one bind
+mount there can be is the read-only file of the worker's own secrets (docker_secrets.py).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import posixpath
 import re
 from typing import Any, Final
 
-from orchestrator.core.catalogue import Model, Volume, fill_arguments
+from orchestrator.contract.secrets import is_secret
+from orchestrator.core.catalogue import PLACEHOLDER, Model, Volume, fill_arguments
 from orchestrator.core.workload import LABEL_PREFIX, WorkerSpec
+from orchestrator.engine.docker_secrets import VARIABLES_PATH, WRAPPER, Handover
 from orchestrator.engine.ports import EngineError, Fault
 
 NETWORK: Final = "gpudeck"
@@ -35,25 +38,25 @@ def network_request() -> dict[str, Any]:
     }
 
 
-def container_request(spec: WorkerSpec) -> dict[str, Any]:
-    """Body of `POST /containers/create` for `spec`.
+def container_request(spec: WorkerSpec, handover: Handover | None = None) -> dict[str, Any]:
+    """Body of `POST /containers/create` for `spec`. It needs a `handover` if, and only if, there are
+    `secret_variables`.
 
-    Raises EngineError(MODEL_UNSUPPORTED) when the model has no image, EngineError(REFUSED) for a name, label or volume
-    that Docker or we would not take, and for a variable that the command needs and nobody set.
+    Raises EngineError(MODEL_UNSUPPORTED) when the model has no image or a command that would show a secret,
+    EngineError(REFUSED) for a name, label or volume that Docker or we would not take, and for a variable that the
+    command needs and nobody set.
     """
     model = spec.model
-    if not model.image:
-        raise EngineError(
-            Fault.MODEL_UNSUPPORTED,
-            f"model {model.name} has no image, so Docker cannot run it; add `image` to its catalogue entry",
-        )
+    image = image_of(spec)
+    hidden = secret_variables(spec)
+    assert (handover is not None) == bool(hidden), "a secret would be lost, or the wrapper would find no file"
     if not _NAME.fullmatch(spec.name):
         raise EngineError(Fault.REFUSED, f"name: Docker allows 2 to 128 letters, digits, _ . and -, not {spec.name!r}")
     port = f"{model.port}/tcp"
     body: dict[str, Any] = {
-        "Image": model.image,
+        "Image": image,
         "Labels": _labels(spec),
-        "Env": [f"{name}={value}" for name, value in environment(spec).items()],
+        "Env": [f"{name}={value}" for name, value in environment(spec).items() if name not in hidden],
         "ExposedPorts": {port: {}},
         # The orchestrator probes over HTTP; a check of the image's own would run beside it for ever.
         "Healthcheck": {"Test": ["NONE"]},
@@ -65,7 +68,39 @@ def container_request(spec: WorkerSpec) -> dict[str, Any]:
         body["Entrypoint"] = _arguments(model.entrypoint, spec)
     if model.user is not None:
         body["User"] = model.user
+    if handover is not None:
+        _hand_over(body, handover)
     return body
+
+
+def image_of(spec: WorkerSpec) -> str:
+    """Raises EngineError(MODEL_UNSUPPORTED) when the model has none."""
+    if not spec.model.image:
+        raise EngineError(
+            Fault.MODEL_UNSUPPORTED,
+            f"model {spec.model.name} has no image, so Docker cannot run it; add `image` to its catalogue entry",
+        )
+    return spec.model.image
+
+
+def secret_variables(spec: WorkerSpec) -> dict[str, str]:
+    """Those of its variables that no request may hold."""
+    return {name: value for name, value in environment(spec).items() if value and is_secret(name)}
+
+
+def _hand_over(body: dict[str, Any], handover: Handover) -> None:
+    """Put the wrapper before the program, and the file where the wrapper looks for it."""
+    own_entrypoint = body.get("Entrypoint")
+    # Docker's own rule: an entry point that is given replaces the image's command along with its entry point.
+    command = body.get("Cmd", [] if own_entrypoint else list(handover.command))
+    program = [*(handover.entrypoint if own_entrypoint is None else own_entrypoint), *command]
+    if not program:
+        raise EngineError(
+            Fault.MODEL_UNSUPPORTED, f"image {body['Image']} has no command; add `command` to the model's entry"
+        )
+    body["Entrypoint"], body["Cmd"] = list(WRAPPER), program
+    file = {"Type": "bind", "Source": str(handover.file), "Target": VARIABLES_PATH, "ReadOnly": True}
+    body["HostConfig"].setdefault("Mounts", []).append(file)
 
 
 def environment(spec: WorkerSpec) -> dict[str, str]:
@@ -143,6 +178,13 @@ def _arguments(words: tuple[str, ...], spec: WorkerSpec) -> list[str]:
     """`{host}`, `{port}`, `{python}` and the worker's variables filled in. Inside the container every address is bound:
     what reaches it is decided by the published port."""
     address = {"host": "0.0.0.0", "port": str(spec.model.port), "python": "python3"}  # noqa: S104 -- in the container
+    shown = {match[1] for word in words for match in PLACEHOLDER.finditer(word)} & secret_variables(spec).keys()
+    if shown:
+        raise EngineError(
+            Fault.MODEL_UNSUPPORTED,
+            f"env.{min(shown)}: model {spec.model.name} has this secret in its command, where `docker inspect` and the "
+            "list of processes show it; let the server read the variable itself",
+        )
     try:
         return list(fill_arguments(words, {**environment(spec), **address}))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The ten things a worker engine can do, and the errors it may raise. Docker, process and virtual implement it.
+"""What a worker engine can do, and the errors it may raise. Docker, process and virtual implement it.
 
 All times are wall-clock nanoseconds. Every call may be repeated: a start that already happened returns the running
 worker, a stop of something gone is a success. An outcome that is not known (a time-out after the request was sent) is
@@ -45,7 +45,24 @@ class EngineUnavailable(EngineError):
         super().__init__(Fault.ENGINE_MISSING, message)
 
 
-class WorkerEngine(Protocol):
+class Breakable(Protocol):
+    """What can be done to a worker from outside, to rehearse its failures. Each raises KeyError for a worker that does
+    not run, and EngineError. A caller that knows better may still do it: nothing here asks whether faults are on."""
+
+    async def kill(self, worker_id: str) -> None:
+        """SIGKILL, as the kernel or a person would."""
+        ...
+
+    async def freeze(self, worker_id: str, *, on: bool) -> None:
+        """Stop it where it stands, or let it go on. It keeps its GPU, its port and its connections."""
+        ...
+
+    async def squeeze(self, worker_id: str) -> None:
+        """Lower its memory limit below what it uses; it is killed for it within seconds."""
+        ...
+
+
+class WorkerEngine(Breakable, Protocol):
     """Starts and stops workers on this host. Safe to call from one event loop; never blocks it."""
 
     @property

@@ -25,6 +25,7 @@ from typing import Final
 
 from orchestrator.contract.snapshot import EngineKind, EngineView
 from orchestrator.core.workload import Exit, ExitCause, Observed, WorkerSpec
+from orchestrator.engine import process_faults
 from orchestrator.engine.health import http_healthy
 from orchestrator.engine.ports import EngineError, EngineUnavailable, Fault
 from orchestrator.engine.process_files import Directory
@@ -191,6 +192,25 @@ class ProcessEngine:
         if await self._look(worker_id) is None:
             raise KeyError(worker_id)
         return list(await asyncio.to_thread(self._files.tail, worker_id, tail))
+
+    async def kill(self, worker_id: str) -> None:
+        await self._break(worker_id, process_faults.kill)
+
+    async def freeze(self, worker_id: str, *, on: bool) -> None:
+        await self._break(worker_id, lambda shim: process_faults.freeze(shim, on=on))
+
+    async def squeeze(self, worker_id: str) -> None:
+        await self._break(worker_id, lambda shim: process_faults.squeeze(self._files.path(worker_id)))
+
+    async def _break(self, worker_id: str, how: Callable[[ShimRecord], bool]) -> None:
+        found = await self._look(worker_id)
+        if found is None or found.shim is None or found.worker.exit is not None:
+            raise KeyError(worker_id)
+        try:
+            if not await asyncio.to_thread(how, found.shim):
+                raise KeyError(worker_id)
+        except OSError as error:
+            raise EngineError(Fault.REFUSED, f"worker {worker_id}: {error.strerror}") from error
 
     async def close(self) -> None:
         self._on_change = None

@@ -33,6 +33,7 @@ from typing import Any
 TICK_S = 0.25
 RESCAN_S = 1.0  # how often the model's family is looked up anew; its memory is read every tick
 LEASE_PERIOD_S = 2.0
+SQUEEZED_BYTES = 1024 * 1024  # the limit once there is a file `squeeze`: a rehearsal of growth (process_faults.py)
 LOG_BYTES_MAX = 10 * 1024 * 1024  # size at which `log` becomes `log.1`: at most twice this on disk for one worker
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 PR_SET_PDEATHSIG = 1
@@ -287,10 +288,10 @@ class Shim:
         if now_s >= self._rescan_at_s:
             self._rescan_at_s = now_s + RESCAN_S
             self._members = descendants(os.getpid())
+            self._limit = SQUEEZED_BYTES if (self._directory / "squeeze").exists() else self._limit
         used = memory_bytes(self._members, self._limit)
         if used > self._limit and self._cause is None:
-            mib = 1024 * 1024
-            self._terminate("oom", f"used {used // mib} MiB of memory, the limit is {self._limit // mib} MiB", 0)
+            self._terminate("oom", f"used {used >> 20} MiB of memory, the limit is {self._limit >> 20} MiB", 0)
         if self._kill_at_s is None and self._lease.expired(now_s):
             text = f"no orchestrator has been running for {self._plan['lease_grace_s']:g} s"
             self._terminate(None, text, float(self._plan["stop_grace_s"]))
@@ -378,8 +379,7 @@ def main(arguments: list[str]) -> int:
     me: dict[str, Any] = {"shim_pid": os.getpid(), "shim_ticks": start_ticks(os.getpid()), "boot_id": boot_id()}
     write_json(directory / "shim.json", me)
     answer({"pid": os.getpid()})
-    line = sys.stdin.buffer.readline()
-    if not line.endswith(b"\n"):
+    if not (line := sys.stdin.buffer.readline()).endswith(b"\n"):
         return 1
     shim = Shim(directory, json.loads(line))
     try:

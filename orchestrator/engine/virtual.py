@@ -160,6 +160,21 @@ class VirtualEngine:
             raise KeyError(worker_id)
         return found.log[-tail:] if tail > 0 else []
 
+    async def kill(self, worker_id: str) -> None:
+        self._called("kill", worker_id)
+        self._living(worker_id)
+        self.exit(worker_id, Exit(ExitCause.SIGNAL, 137, self._now(), "killed by signal 9"))
+
+    async def freeze(self, worker_id: str, *, on: bool) -> None:
+        self._called("freeze", worker_id)
+        self._living(worker_id)
+        self.pause(worker_id, on)
+
+    async def squeeze(self, worker_id: str) -> None:
+        self._called("squeeze", worker_id)
+        self._living(worker_id)
+        self.exit(worker_id, Exit(ExitCause.OOM, 137, self._now(), "killed above its memory limit"))
+
     async def close(self) -> None:
         self._note("close", "")
         if self._on_change in self.world.watchers:
@@ -237,6 +252,12 @@ class VirtualEngine:
     def _find(self, worker_id: str) -> VirtualWorker | None:
         found = self.world.workers.get(worker_id)
         return found if found is not None and found.spec.instance == self._instance else None
+
+    def _living(self, worker_id: str) -> VirtualWorker:
+        found = self._find(worker_id)
+        if found is None or found.observed.exit is not None:
+            raise KeyError(worker_id)
+        return found
 
     def _begin(self, spec: WorkerSpec) -> VirtualWorker:
         self.world.serial += 1

@@ -8,7 +8,7 @@ exactly, to the micro-dollar.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from orchestrator.contract.base import SECOND_NS
@@ -23,7 +23,7 @@ FROM interval i
 JOIN worker w ON w.id = i.worker_id
 LEFT JOIN journal j ON j.interval_id = i.id
     AND j.upto_ns = (SELECT MAX(upto_ns) FROM journal WHERE interval_id = i.id)
-WHERE i.account = ?
+WHERE {which}
 ORDER BY i.start_ns, i.id
 """
 
@@ -103,7 +103,14 @@ def require_account(connection: sqlite3.Connection, account: str) -> int:
 
 def charges_of(connection: sqlite3.Connection, account: str, now_ns: int) -> Iterator[Charge]:
     """All charges of the account as of `now_ns`, by start."""
-    rows: list[Any] = connection.execute(_INTERVALS, (account,)).fetchall()
+    return charges_where(connection, "i.account = :account", {"account": account}, now_ns)
+
+
+def charges_where(
+    connection: sqlite3.Connection, which: str, values: Mapping[str, int | str], now_ns: int
+) -> Iterator[Charge]:
+    """All charges, uncut, of the intervals `i` that the condition selects, by start."""
+    rows: list[Any] = connection.execute(_INTERVALS.format(which=which), values).fetchall()
     for row in rows:
         (*names, rate_uh, start_ns, end_ns, end_source, absorbed, posted_u, billed_u, upto_ns) = row
         is_open = end_ns is None

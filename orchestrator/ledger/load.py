@@ -24,6 +24,7 @@ from orchestrator.core.writes import (
 from orchestrator.ledger.journal import balance_of
 from orchestrator.ledger.outbox import load_mails, load_watches
 from orchestrator.ledger.periods import day_start_ns, month_start_ns
+from orchestrator.ledger.sealing import Sealer, open_spec
 
 COMMANDS_LOADED: Final = 10_000
 EVENTS_LOADED: Final = 200
@@ -31,10 +32,11 @@ EVENTS_LOADED: Final = 200
 _OUTCOME: Final[TypeAdapter[Outcome]] = TypeAdapter(Outcome)
 
 
-def load_saved(connection: sqlite3.Connection, read_ns: int) -> Saved:
-    """Raises sqlite3.Error or ValueError (pydantic's included) when a row cannot be read back."""
+def load_saved(connection: sqlite3.Connection, read_ns: int, sealer: Sealer) -> Saved:
+    """Secrets that `sealer` cannot open are masked. Raises sqlite3.Error or ValueError (pydantic's included) when a row
+    cannot be read back."""
     accounts = [name for (name,) in connection.execute("SELECT name FROM account ORDER BY seq")]
-    endpoints = _endpoints(connection)
+    endpoints = _endpoints(connection, sealer)
     slugs = [saved.spec.slug for saved in endpoints]
     spent = _Spent(connection, read_ns)
     (instance,) = connection.execute("SELECT value FROM meta WHERE key = 'instance'").fetchone()
@@ -110,13 +112,13 @@ class _Spent:
                 self.endpoint_absorbed_u[slug] += absorbed_u
 
 
-def _endpoints(connection: sqlite3.Connection) -> tuple[EndpointSaved, ...]:
+def _endpoints(connection: sqlite3.Connection, sealer: Sealer) -> tuple[EndpointSaved, ...]:
     rows = connection.execute(
         "SELECT spec, generation, wanted, problem, saved_ns FROM endpoint WHERE removed_ns IS NULL"
         " ORDER BY created_ns, rowid"
     )
     return tuple(
-        EndpointSaved(EndpointSpec.model_validate_json(spec), generation, wanted, problem, saved_ns)
+        EndpointSaved(EndpointSpec.model_validate_json(open_spec(spec, sealer)), generation, wanted, problem, saved_ns)
         for spec, generation, wanted, problem, saved_ns in rows
     )
 
@@ -124,7 +126,11 @@ def _endpoints(connection: sqlite3.Connection) -> tuple[EndpointSaved, ...]:
 def _workers(connection: sqlite3.Connection) -> tuple[SavedWorker, ...]:
     rows = connection.execute(
         "SELECT id, serial, ordinal, endpoint, account, generation, model, gpu_uuid, gpu_type, surge, intent_ns,"
-        " engine_ref, started_ns, ready_ns FROM worker WHERE ended_ns IS NULL ORDER BY serial, id"
+        " engine_ref, started_ns, ready_ns, ("
+        "  SELECT COALESCE(SUM(j.billed_u), 0) FROM interval i JOIN journal j ON j.interval_id = i.id"
+        "  AND j.upto_ns = (SELECT MAX(upto_ns) FROM journal WHERE interval_id = i.id)"
+        "  WHERE i.worker_id = worker.id AND i.end_ns IS NOT NULL"
+        " ) FROM worker WHERE ended_ns IS NULL ORDER BY serial, id"
     )
 
     def saved(row: tuple[Any, ...]) -> SavedWorker:

@@ -7,26 +7,43 @@ of its own, never makes a posting wait.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 from orchestrator.contract.history import History
-from orchestrator.core.history import Minute
+from orchestrator.core.decisions import Decided
+from orchestrator.core.history import Minute, Requests
+from orchestrator.core.scaling import Memory, dump, load
 from orchestrator.ledger.backups import stamp
+from orchestrator.ledger.decisions import SCHEMA as DECISIONS
+from orchestrator.ledger.decisions import add_decisions, read_decisions
 from orchestrator.ledger.opening import FAILURES, plain
 from orchestrator.ledger.ports import LedgerError
-from orchestrator.ledger.series import SCHEMA, VERSION, add_minutes, prune, read_history, read_served
+from orchestrator.ledger.requests import SCHEMA as REQUESTS
+from orchestrator.ledger.requests import add_requests, read_requests
+from orchestrator.ledger.series import SCHEMA as SERIES
+from orchestrator.ledger.series import add_minutes, prune, read_history, read_served
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 APPLICATION_ID: Final = 0x67706D74
 """`gpmt`"""
+MEMORIES: Final = """
+CREATE TABLE memory (
+    endpoint INTEGER PRIMARY KEY REFERENCES endpoint (id),
+    saved TEXT NOT NULL
+) STRICT;
+"""
+STEPS: Final = (SERIES, DECISIONS + REQUESTS + MEMORIES)
+"""How the tables came to be. A published step never changes; the file's version is the number of steps it has."""
 
 
 class MetricsStore:
@@ -57,6 +74,28 @@ class MetricsStore:
         wanted = tuple(interval_ids)
         return self._submit(lambda connection: read_served(connection, wanted, month))
 
+    def add_decisions(self, entries: Iterable[Decided]) -> Future[None]:
+        """Append to the decision journal, all of it or nothing. LedgerError in the future as `add` has it."""
+        batch = tuple(entries)
+        return self._submit(lambda connection: _at_once(connection, lambda: add_decisions(connection, batch)))
+
+    def decisions(self, slug: str, until_ns: int | None = None, last: int = 20) -> Future[tuple[Decided, ...]]:
+        """The newest `last` entries up to `until_ns`, oldest first."""
+        return self._submit(lambda connection: read_decisions(connection, slug, until_ns, last))
+
+    def requests(self, slug: str, since_ns: int = 0, newest: int = 200_000) -> Future[Requests]:
+        """The endpoint's requests one by one, in order of arrival."""
+        return self._submit(lambda connection: read_requests(connection, slug, since_ns, newest))
+
+    def save_memories(self, memories: Mapping[str, Memory]) -> Future[None]:
+        """What policies have learned, by endpoint: replaces what was saved, endpoints that are absent included."""
+        saved = dict(memories)
+        return self._submit(lambda connection: _at_once(connection, lambda: _save_memories(connection, saved)))
+
+    def memories(self) -> Future[dict[str, Memory]]:
+        """What was saved last."""
+        return self._submit(_read_memories)
+
     def close(self) -> None:
         """Finish what was queued and close the file. Idempotent."""
         if not self._closed:
@@ -85,19 +124,60 @@ class MetricsStore:
             raise LedgerError(plain(f"metrics {self.path}: {failure}")) from failure
 
     def _add(self, connection: sqlite3.Connection, minutes: tuple[Minute, ...]) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        def work() -> None:
             add_minutes(connection, minutes)
+            for minute in minutes:
+                add_requests(connection, minute.requests.items())
             prune(connection, self._now())
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+
+        _at_once(connection, work)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A second connection that cannot change the file, for a process beside the orchestrator or without one.
+
+    Raises LedgerError when there is no file, or one of an earlier version (the orchestrator brings it up to date).
+    """
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as failure:
+        raise LedgerError(plain(f"metrics {path}: {failure}")) from failure
+    if version != len(STEPS):
+        connection.close()
+        raise LedgerError(plain(f"metrics {path}: it is of version {version}, not {len(STEPS)}: start gpudeck once"))
+    return connection
+
+
+def _at_once(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
+    """`work` in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work()
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _save_memories(connection: sqlite3.Connection, memories: Mapping[str, Memory]) -> None:
+    connection.execute("DELETE FROM memory")
+    for slug, memory in memories.items():
+        connection.execute("INSERT OR IGNORE INTO endpoint (slug) VALUES (?)", (slug,))
+        connection.execute(
+            "INSERT INTO memory (endpoint, saved) SELECT id, ? FROM endpoint WHERE slug = ?",
+            (json.dumps(dump(memory), separators=(",", ":")), slug),
+        )
+
+
+def _read_memories(connection: sqlite3.Connection) -> dict[str, Memory]:
+    rows = connection.execute("SELECT slug, saved FROM memory JOIN endpoint ON endpoint.id = memory.endpoint")
+    return {slug: load(json.loads(saved)) for slug, saved in rows}
 
 
 def _open(path: Path, now_ns: int) -> sqlite3.Connection:
@@ -128,16 +208,18 @@ def _prepare(connection: sqlite3.Connection) -> str | None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (objects,) = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-    if (application, version, objects) == (0, 0, 0):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
-            " COMMIT;"
-        )
-        return None
-    if (application, version) != (APPLICATION_ID, VERSION):
-        return f"it is no history of version {VERSION}"
+    new = (application, version, objects) == (0, 0, 0)
+    if not new and (application != APPLICATION_ID or not 0 < version <= len(STEPS)):
+        return f"it is no history of version {len(STEPS)} or before"
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    return None if damage == "ok" else str(damage)
+    if damage != "ok":
+        return str(damage)
+    if version < len(STEPS):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {''.join(STEPS[version:])} PRAGMA application_id = {APPLICATION_ID};"
+            f" PRAGMA user_version = {len(STEPS)}; COMMIT;"
+        )
+    return None
 
 
 def _put_aside(path: Path, now_ns: int, problem: str) -> None:

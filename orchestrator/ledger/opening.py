@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import stat
@@ -15,6 +16,9 @@ from orchestrator.ledger.backups import way_back
 from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.schema import NewerSchema, check_version, upgrade
+from orchestrator.ledger.sealing import seal_spec, sealer_of
+
+log = logging.getLogger(__name__)
 
 WAL_SAFE_VERSION: Final = (3, 51, 3)
 """Before it, a WAL reset can corrupt the file (reliability.md 4.7)."""
@@ -100,7 +104,8 @@ def _create(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(_connect(draft, busy_timeout_ms)) as connection:
         connection.execute("PRAGMA synchronous = EXTRA")
-        upgrade(connection)
+        _upgrade(connection, path)
+        connection.execute("DELETE FROM meta WHERE key = 'scrub'")  # nothing was ever in this file
         identity = [("instance", uuid.uuid4().hex), ("created_ns", str(now()))]
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", identity)
@@ -132,12 +137,31 @@ def _open_existing(path: Path, busy_timeout_ms: int) -> Opened:
                 raise Damaged(f"the file is corrupt ({'; '.join(damage)})")
         if not _is_current(connection):
             _back_up(connection, path)
-            upgrade(connection)
+            _upgrade(connection, path)
         if connection.execute("SELECT 1 FROM meta WHERE key = 'instance'").fetchone() is None:
             raise Damaged("the file is corrupt (its instance id is missing)")
         _check_head(connection)
+        _scrub(connection)
         on_failure.pop_all()
     return Opened(connection, found.st_dev, found.st_ino)
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    sealer = sealer_of(path)
+    upgrade(connection, lambda spec: seal_spec(spec, sealer))
+
+
+def _scrub(connection: sqlite3.Connection) -> None:
+    """Pack the file once after a step that hid something: its free space may still hold what that was. A disk too full
+    for it does not keep the ledger from opening; the next start tries again."""
+    if connection.execute("SELECT 1 FROM meta WHERE key = 'scrub'").fetchone() is None:
+        return
+    try:
+        connection.execute("VACUUM")
+        connection.execute("DELETE FROM meta WHERE key = 'scrub'")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of a write-ahead file holds old pages too
+    except sqlite3.OperationalError as failure:
+        log.warning("the ledger was not packed, its free space may hold secrets of an older version: %s", failure)
 
 
 def _is_current(connection: sqlite3.Connection) -> bool:
@@ -177,6 +201,9 @@ def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
         on_failure.callback(connection.close)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute(
+            "PRAGMA secure_delete = ON"
+        )  # what is deleted is overwritten, whatever SQLite was built with
         on_failure.pop_all()
     return connection
 

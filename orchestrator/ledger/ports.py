@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.contract.accounting import Comparison, JournalPage, Statement
+from orchestrator.contract.history import SpentPoint
 from orchestrator.contract.query import AskJournal, Bill, Verification
 from orchestrator.core.pricing import PriceBook
 from orchestrator.core.writes import Saved, Write
@@ -53,6 +54,10 @@ class Ledger(Protocol):
     def comparison(self, account: str, month: str | None, now_ns: int, other: PriceBook) -> Future[Comparison]:
         """KeyError in the future for an unknown account."""
         ...
+
+    def spending(
+        self, slug: str, account: str, since_ns: int, until_ns: int, step_s: int, now_ns: int
+    ) -> Future[tuple[SpentPoint, ...]]: ...
 
     def journal(self, query: AskJournal) -> Future[JournalPage]: ...
 

@@ -8,6 +8,7 @@ upgrade leaves the old schema or the new one, never a mixture.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.ledger.ports import LedgerError
@@ -255,10 +256,22 @@ CREATE INDEX outbox_queued ON outbox (seq) WHERE state = 'queued';
 """Mails that are owed, one per downward crossing; what was watched of an account's credit; slugs (in a comma-separated
 list, empty for all) that a key is confined to."""
 
+NEVER_NS: Final = 9_223_372_036_854_775_807
+"""Stands for the end of an open interval where ends are compared."""
+
+_SECRETS: Final = f"""
+UPDATE endpoint SET spec = sealed_spec(spec);
+INSERT INTO meta (key, value) VALUES ('scrub', 'pending');
+CREATE INDEX interval_endpoint ON interval (endpoint, COALESCE(end_ns, {NEVER_NS}));
+"""  # noqa: S608 - names of our own
+"""Values of secret variables are sealed (sealing.py); then the file is packed, so that no page keeps what they were.
+The index is for what an endpoint cost over time."""
+
 STEPS: Final[tuple[tuple[str, str], ...]] = (
     ("m001_ledger", _TABLES + _TRIGGERS),
     ("m002_absence", _ABSENCE),
     ("m003_mail", _MAIL),
+    ("m004_secrets", _SECRETS),
 )
 """Migrations by name, in order. A published step never changes; a new one is appended."""
 
@@ -283,10 +296,21 @@ def migrations() -> Migrations:
     return registered
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
-    """Run the missing steps in one transaction. Raises sqlite3.Error, after which nothing has changed."""
+def upgrade(connection: sqlite3.Connection, sealed_spec: Callable[[str], str]) -> None:
+    """Run the missing steps in one transaction. `sealed_spec` seals the secrets in an endpoint's JSON. Raises
+    sqlite3.Error and what `sealed_spec` raises, after which nothing has changed."""
     from sqlite_utils import Database
 
+    failures: list[Exception] = []
+
+    def seal(spec: str) -> str:
+        try:
+            return sealed_spec(spec)
+        except (LedgerError, OSError, ValueError) as failure:  # SQLite would say no more than that a function failed
+            failures.append(failure)
+            raise
+
+    connection.create_function("sealed_spec", 1, seal)
     (enforced,) = connection.execute("PRAGMA foreign_keys").fetchone()
     # A step that makes a table anew drops the old one, which others refer to by name; off only outside a transaction.
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -297,6 +321,10 @@ def upgrade(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
+    except sqlite3.OperationalError:
+        if failures:
+            raise failures[0] from None
+        raise
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

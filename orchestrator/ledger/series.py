@@ -23,7 +23,6 @@ KEPT_S: Final = {60: 48 * HOUR_S, 600: 14 * DAY_S, HOUR_S: 92 * DAY_S}
 """How long each level is kept; days stay for good, some hundred bytes each."""
 ROWS_MAX: Final = 750
 """Twelve hours of minutes, five days of ten minutes, a month of hours: some 25 ms of reading."""
-VERSION: Final = 1
 _BATCH: Final = 500
 
 SCHEMA: Final = """

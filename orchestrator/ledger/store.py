@@ -12,6 +12,8 @@ from queue import SimpleQueue
 from typing import Any, Final, Literal, TypeVar
 
 from orchestrator.contract.accounting import Comparison, JournalPage, Statement
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.history import SpentPoint
 from orchestrator.contract.query import AskJournal, Bill, Verification
 from orchestrator.core.pricing import PriceBook
 from orchestrator.core.writes import Saved, Write
@@ -24,6 +26,8 @@ from orchestrator.ledger.load import load_saved
 from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger, plain
 from orchestrator.ledger.pages import read_page
 from orchestrator.ledger.ports import CreditChanged, LedgerDamaged, LedgerError
+from orchestrator.ledger.sealing import seal_write, sealer_of
+from orchestrator.ledger.spending import read_spending
 from orchestrator.ledger.statement import make_statement
 from orchestrator.ledger.verify import Books, make_verification
 
@@ -44,6 +48,7 @@ class SqliteLedger:
     def __init__(self, path: Path, now: Callable[[], int], *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> None:
         self.path = path
         self._now = now
+        self._sealer = sealer_of(path)
         self._busy_timeout_ms = busy_timeout_ms
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._closing = threading.Lock()
@@ -63,7 +68,7 @@ class SqliteLedger:
 
     def load(self) -> Future[Saved]:
         """Everything the core needs to go on after a restart."""
-        return self._ask(lambda connection: load_saved(connection, self._now()))
+        return self._ask(lambda connection: load_saved(connection, self._now(), self._sealer))
 
     def write(self, writes: Sequence[Write]) -> Future[None]:
         """All of `writes` in one BEGIN IMMEDIATE transaction, or nothing and LedgerError (CreditChanged when a
@@ -88,6 +93,13 @@ class SqliteLedger:
     def comparison(self, account: str, month: str | None, now_ns: int, other: PriceBook) -> Future[Comparison]:
         """The account's intervals under another book. The future raises KeyError for an unknown account."""
         return self._ask(lambda connection: make_comparison(connection, account, month, now_ns, other))
+
+    def spending(
+        self, slug: str, account: str, since_ns: int, until_ns: int, step_s: int, now_ns: int
+    ) -> Future[tuple[SpentPoint, ...]]:
+        """What the endpoint cost its account in each step of the window."""
+        window = (since_ns, until_ns, step_s * SECOND_NS)
+        return self._ask(lambda connection: read_spending(connection, slug, account, *window, now_ns))
 
     def journal(self, query: AskJournal) -> Future[JournalPage]:
         """One page of the journal; reads a bounded number of rows."""
@@ -229,7 +241,7 @@ class SqliteLedger:
         self._require_same_file()
         with _transaction(connection, "IMMEDIATE"):
             for write in writes:
-                apply(connection, write)
+                apply(connection, seal_write(connection, write, self._sealer))
 
     def _require_same_file(self) -> None:
         """A deleted or replaced file would take writes that nobody ever reads again (reliability.md H5)."""

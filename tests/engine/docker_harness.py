@@ -79,11 +79,12 @@ def worker_spec(instance: str, n: int, model: Model | None = None, **env: str) -
 class DockerHarness:
     """See tests/engine/suite.py, Harness."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets_dir: Path) -> None:
+        self.secrets = secrets_dir
         self.instance = f"test{secrets.token_hex(4)}"
         self.changes: list[tuple[str, Exit | None]] = []
         self.api = client()
-        self.engine = DockerEngine(self.instance, system_now(), ADDRESS)
+        self.engine = DockerEngine(self.instance, system_now(), ADDRESS, secrets=self.secrets)
 
     async def open(self) -> None:
         changes = self.changes = []
@@ -115,7 +116,7 @@ class DockerHarness:
         await self.engine.close()
         if away is not None:
             await away()
-        self.engine = DockerEngine(self.instance, system_now(), ADDRESS)
+        self.engine = DockerEngine(self.instance, system_now(), ADDRESS, secrets=self.secrets)
         await self.open()
 
     async def leftovers(self) -> list[str]:
@@ -144,6 +145,12 @@ class DockerHarness:
         return list(self.api.containers(all=True, filters={"label": f"{LABEL_PREFIX}instance={self.instance}"}))
 
 
+async def until_logged(world: DockerHarness, worker_id: str, text: str) -> None:
+    async with asyncio.timeout(20):
+        while not any(text in line for line in await world.engine.logs(worker_id, tail=50)):
+            await asyncio.sleep(0.02)
+
+
 def remove_by_force(api: docker.APIClient, container: str) -> None:
     try:
         api.remove_container(container, v=True, force=True)
@@ -169,6 +176,6 @@ async def post(address: tuple[str, int], path: str, body: dict[str, Any]) -> Non
 
 
 async def open_harness(tmp_path: Path) -> DockerHarness:
-    harness = DockerHarness()
+    harness = DockerHarness(tmp_path / "secrets")
     await harness.open()
     return harness

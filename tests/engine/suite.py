@@ -262,6 +262,45 @@ class EngineSuite:
         assert await harness.engine.logs(worker.worker_id, tail=1) == lines[-1:]
         assert await harness.engine.logs(worker.worker_id, tail=0) == []
 
+    async def test_a_worker_killed_on_purpose_ends_as_by_anybody(self, harness: Harness) -> None:
+        worker = await started(harness)
+        await harness.engine.kill(worker.worker_id)
+        end = await evidence(harness, worker.worker_id)
+        assert (end.cause, end.code) == (ExitCause.SIGNAL, 137)
+        with pytest.raises(KeyError):
+            await harness.engine.kill(worker.worker_id)
+
+    async def test_a_frozen_worker_answers_nothing_and_goes_on_when_it_is_let(self, harness: Harness) -> None:
+        worker = await started(harness)
+        for _ in range(2):
+            await harness.engine.freeze(worker.worker_id, on=True)
+        assert not await harness.engine.healthy(worker, "/health", timeout_s=0.3)
+        seen = await harness.engine.inspect(worker.worker_id)
+        assert seen is not None
+        assert seen.paused
+        assert seen.exit is None
+        await harness.engine.freeze(worker.worker_id, on=False)
+        await harness.settle_healthy(worker)
+
+    async def test_a_frozen_worker_can_be_stopped(self, harness: Harness) -> None:
+        worker = await started(harness)
+        await harness.engine.freeze(worker.worker_id, on=True)
+        end = await harness.engine.stop(worker.worker_id, grace_s=1.0)
+        assert end is not None
+
+    async def test_a_squeezed_worker_dies_of_its_memory_limit(self, harness: Harness) -> None:
+        worker = await started(harness)
+        await harness.engine.squeeze(worker.worker_id)
+        assert (await evidence(harness, worker.worker_id)).cause is ExitCause.OOM
+
+    async def test_nothing_can_be_done_to_an_unknown_worker(self, harness: Harness) -> None:
+        with pytest.raises(KeyError):
+            await harness.engine.kill("w-404")
+        with pytest.raises(KeyError):
+            await harness.engine.freeze("w-404", on=True)
+        with pytest.raises(KeyError):
+            await harness.engine.squeeze("w-404")
+
     async def test_a_closed_engine_leaves_its_workers_alone(self, harness: Harness) -> None:
         worker = await started(harness)
         await harness.engine.close()

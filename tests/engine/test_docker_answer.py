@@ -176,6 +176,7 @@ REFUSALS = [
     ),
     (500, "Error starting userland proxy: listen tcp4 127.0.0.1:80: bind: address already in use", Fault.PORT_TAKEN),
     (500, "Ports are not available: exposing port TCP 127.0.0.1:80", Fault.PORT_TAKEN),
+    (400, 'invalid mount config for type "bind": bind source path does not exist: /run/x.env', Fault.REFUSED),
     (500, 'could not select device driver "nvidia" with capabilities: [[gpu]]', Fault.GPU_UNAVAILABLE),
     (500, 'could not select device driver "" with capabilities: [[gpu]]', Fault.GPU_UNAVAILABLE),
     (500, "nvidia-container-cli: device error: GPU-1: unknown device: unknown", Fault.GPU_UNAVAILABLE),

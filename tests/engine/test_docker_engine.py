@@ -15,7 +15,16 @@ from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.engine.docker_request import NETWORK, container_request
 from orchestrator.engine.health import http_healthy
 from orchestrator.engine.ports import EngineError, Fault
-from tests.engine.docker_harness import ADDRESS, IMAGE, MIB, DockerHarness, echo_model, remove_by_force, worker_spec
+from tests.engine.docker_harness import (
+    ADDRESS,
+    IMAGE,
+    MIB,
+    DockerHarness,
+    echo_model,
+    remove_by_force,
+    until_logged,
+    worker_spec,
+)
 from tests.engine.suite import evidence, exits, facts, started
 from tests.waiting import until
 
@@ -198,7 +207,7 @@ async def test_a_renamed_container_is_still_ours(world: DockerHarness) -> None:
 
 async def test_another_instance_sees_and_touches_nothing(world: DockerHarness) -> None:
     await started(world)
-    other = DockerEngine("other", system_now(), ADDRESS)
+    other = DockerEngine("other", system_now(), ADDRESS, secrets=world.secrets)
     try:
         assert await other.list_workers() == []
         assert await other.inspect("w-1") is None
@@ -303,9 +312,3 @@ async def test_stops_that_wait_hold_nobody_up(world: DockerHarness) -> None:
             await world.on_thread(lambda n=n: world.api.kill(world.container(f"w-{n}"), "SIGKILL"))
         ends = await asyncio.gather(*stops)
     assert all(end is not None and end.code == 137 for end in ends)
-
-
-async def until_logged(world: DockerHarness, worker_id: str, text: str) -> None:
-    async with asyncio.timeout(20):
-        while not any(text in line for line in await world.engine.logs(worker_id, tail=50)):
-            await asyncio.sleep(0.02)

@@ -57,7 +57,7 @@ async def test_a_start_whose_answer_is_lost_is_unknown_and_may_be_repeated(
 ) -> None:
     proxy = LosingProxy(lost)
     server = await asyncio.start_unix_server(proxy.serve, tmp_path / "proxy.sock")
-    engine = DockerEngine(world.instance, system_now(), f"unix://{tmp_path}/proxy.sock")
+    engine = DockerEngine(world.instance, system_now(), f"unix://{tmp_path}/proxy.sock", secrets=tmp_path / "secrets")
     try:
         with pytest.raises(EngineUnavailable):
             await engine.start(world.spec(1))
@@ -73,7 +73,7 @@ async def test_a_start_whose_answer_is_lost_is_unknown_and_may_be_repeated(
 
 
 async def test_without_an_engine_every_call_says_so(tmp_path: Path) -> None:
-    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/none.sock")
+    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/none.sock", secrets=tmp_path / "secrets")
     changes: list[Any] = []
     await engine.open(lambda *change: changes.append(change))
     try:
@@ -92,8 +92,8 @@ async def test_without_an_engine_every_call_says_so(tmp_path: Path) -> None:
         await engine.list_workers()
 
 
-async def test_a_remote_engine_is_refused_by_every_call() -> None:
-    engine = DockerEngine("abc", system_now(), "tcp://192.0.2.1:2375")
+async def test_a_remote_engine_is_refused_by_every_call(tmp_path: Path) -> None:
+    engine = DockerEngine("abc", system_now(), "tcp://192.0.2.1:2375", secrets=tmp_path / "secrets")
     view = await engine.probe()
     assert not view.ok
     assert "tcp://192.0.2.1:2375" in view.detail
@@ -109,7 +109,7 @@ async def test_an_engine_that_never_answers_does_not_hold_up_the_close(tmp_path:
     """A listener that accepts and says nothing: what a hung dockerd looks like."""
     connections: list[asyncio.StreamWriter] = []
     server = await asyncio.start_unix_server(lambda _, writer: connections.append(writer), tmp_path / "hung.sock")
-    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/hung.sock")
+    engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/hung.sock", secrets=tmp_path / "secrets")
     await engine.open(lambda *_: None)
     await until(lambda: connections, what="the event reader's connection")
     loop = asyncio.get_running_loop()
@@ -123,11 +123,11 @@ async def test_an_engine_that_never_answers_does_not_hold_up_the_close(tmp_path:
 
 
 @pytest.mark.docker
-async def test_the_engine_may_die_and_come_back(private_engine: PrivateEngine) -> None:
+async def test_the_engine_may_die_and_come_back(private_engine: PrivateEngine, tmp_path: Path) -> None:
     """reliability.md D1, D4: SIGKILL of dockerd ends the stream silently; calls fail as unavailable; after the return
     the reader is connected again and asks for a new list."""
     changes: list[Any] = []
-    engine = DockerEngine("abc", system_now(), private_engine.address)
+    engine = DockerEngine("abc", system_now(), private_engine.address, secrets=tmp_path / "secrets")
     await engine.open(lambda *change: changes.append(change))
     try:
         await until(lambda: ("", None) in changes, what="the first connection")

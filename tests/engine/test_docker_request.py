@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.core.catalogue import Model, Volume
 from orchestrator.core.workload import GpuGrant, WorkerSpec
-from orchestrator.engine.docker_request import NETWORK, container_request, environment, network_request
+from orchestrator.engine.docker_request import (
+    NETWORK,
+    container_request,
+    environment,
+    network_request,
+    secret_variables,
+)
+from orchestrator.engine.docker_secrets import VARIABLES_PATH, WRAPPER, Handover
 from orchestrator.engine.ports import EngineError, Fault
 
 GIB = 1024**3
@@ -170,8 +178,7 @@ def test_a_volume_over_the_system_is_refused(path: str) -> None:
 
 
 def test_labels_identify_the_worker_and_hold_no_variable() -> None:
-    secret = "hf_canary_5f2c"
-    request = container_request(spec(env={"HF_TOKEN": secret}))
+    request = container_request(spec(env={"REVISION": "rev_canary_5f2c"}))
     assert request["Labels"] == {
         "io.gpudeck.instance": "abc",
         "io.gpudeck.endpoint": "demo",
@@ -182,7 +189,58 @@ def test_labels_identify_the_worker_and_hold_no_variable() -> None:
         "io.gpudeck.gpu": "GPU-6a1b",
     }
     everywhere_else = {name: value for name, value in request.items() if name != "Env"}
-    assert secret not in json.dumps(everywhere_else)
+    assert "rev_canary_5f2c" not in json.dumps(everywhere_else)
+
+
+HANDOVER = Handover(Path("/run/deck/secrets/w-7.env"), entrypoint=("/serve", "--fast"), command=("all",))
+SECRET = {"HF_TOKEN": "hf_canary_5f2c", "REVISION": "main"}
+
+
+def test_a_secret_is_nowhere_in_the_request() -> None:
+    request = container_request(spec(env=SECRET), HANDOVER)
+    assert "hf_canary_5f2c" not in json.dumps(request)
+    assert "REVISION=main" in request["Env"]
+    assert request["HostConfig"]["Mounts"] == [
+        {"Type": "bind", "Source": "/run/deck/secrets/w-7.env", "Target": VARIABLES_PATH, "ReadOnly": True}
+    ]
+
+
+def test_secrets_are_found_by_name_whoever_sets_them_and_an_empty_one_is_none() -> None:
+    found = dataclasses.replace(
+        spec(env={"HF_TOKEN": "a", "REVISION": "b", "PASSWORD": ""}), model=model(env={"API_KEY": "c", "D": "d"})
+    )
+    assert secret_variables(found) == {"HF_TOKEN": "a", "API_KEY": "c"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "program"),
+    [
+        ({"command": ()}, ["/serve", "--fast", "all"]),
+        ({"command": ("--port", "{port}")}, ["/serve", "--fast", "--port", "8123"]),
+        ({"command": (), "entrypoint": ("/own",)}, ["/own"]),
+        ({"command": ("x",), "entrypoint": ("/own", "{port}")}, ["/own", "8123", "x"]),
+        ({"command": (), "entrypoint": ()}, ["all"]),
+        ({"command": ("x",), "entrypoint": ()}, ["x"]),
+    ],
+)
+def test_the_wrapper_runs_what_docker_would_have_run(changes: dict[str, Any], program: list[str]) -> None:
+    """Docker's rule: an entry point that is given replaces the image's command too; an empty one only itself."""
+    request = container_request(spec(env=SECRET, **changes), HANDOVER)
+    assert (request["Entrypoint"], request["Cmd"]) == (list(WRAPPER), program)
+
+
+def test_without_a_program_there_is_nothing_to_wrap() -> None:
+    with pytest.raises(EngineError, match="has no command") as refusal:
+        container_request(spec(env=SECRET, command=()), Handover(Path("/x"), (), ()))
+    assert refusal.value.fault is Fault.MODEL_UNSUPPORTED
+
+
+@pytest.mark.parametrize("field", ["command", "entrypoint"])
+def test_a_secret_in_the_command_is_refused_by_name(field: str) -> None:
+    with pytest.raises(EngineError, match=r"env\.API_KEY: .*list of processes") as refusal:
+        container_request(spec(env={"API_KEY": "k-canary"}, **{field: ("serve", "--api-key={API_KEY}")}), HANDOVER)
+    assert refusal.value.fault is Fault.MODEL_UNSUPPORTED
+    assert "k-canary" not in refusal.value.message
 
 
 @pytest.mark.parametrize("bad", ["two\nlines", "\x1b[31mred", "x" * 256, "nul\0"])

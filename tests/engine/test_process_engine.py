@@ -88,6 +88,10 @@ async def test_no_environment_leaks_into_the_model(build: Build, monkeypatch: py
     assert "TOKEN" not in supervisor
     for file in (harness.directory / "w-1").iterdir():
         assert b"of-the-endpoint" not in file.read_bytes(), f"{file.name} holds a value of the environment"
+    for pid in (harness.pids("w-1")["shim_pid"], int(worker.engine_ref)):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        assert command, "it runs: the look at its command is not blind"
+        assert b"of-the-endpoint" not in command
 
 
 async def test_a_real_gpu_is_pinned_by_uuid(build: Build) -> None:

@@ -88,9 +88,9 @@ def count_down():
         os.kill(os.getpid(), signal.SIGKILL)
     return 0
 
-def upgrade(connection):
+def upgrade(connection, *rest):
     connection.set_progress_handler(count_down, 20)
-    whole(connection)
+    whole(connection, *rest)
     connection.set_progress_handler(None, 0)
 
 opening.upgrade = upgrade

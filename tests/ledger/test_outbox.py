@@ -88,7 +88,7 @@ def test_a_removed_endpoint_leaves_no_secret_behind(tmp_path: Path) -> None:
     with opened(path) as ledger:
         ledger.write((*account(), saved)).result()
         with closing(sqlite3.connect(path)) as connection:
-            assert "hf_canary" in connection.execute("SELECT spec FROM endpoint").fetchone()[0]
+            assert "HF_TOKEN" in connection.execute("SELECT spec FROM endpoint").fetchone()[0]
         ledger.write((EndpointRemoved("demo", T0 + 1),)).result()
         ledger.write((EndpointRemoved("demo", T0 + 1),)).result()
     with closing(sqlite3.connect(path)) as connection:

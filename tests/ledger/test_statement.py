@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.bill import adds_up
+from app.statements import adds_up
 from orchestrator.assets import load_price_book
 from orchestrator.contract.base import DOLLAR_U, HOUR_NS, SECOND_NS
 from orchestrator.contract.query import AskJournal

@@ -56,6 +56,8 @@ async def test_requests_stand_beside_the_money_they_caused(host: Host) -> None:
     assert (history.total.requests, history.step_s) == (6, 60)
     assert history.total.p50_us is not None
     assert history.total.p50_us > 0
+    [line] = statement.lines
+    assert line.amount_u <= sum(point.amount_u for point in history.spent) <= line.amount_u + line.rate_uh // 60
     empty = await ask(host, AskHistory(slug="echo", since_ns=until_ns, until_ns=since_ns))
     assert isinstance(empty, Unanswered)
     assert empty.message == "until_ns: must be later than since_ns"
