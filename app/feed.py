@@ -15,16 +15,19 @@ RETRY_MAX_S: Final = 8.0
 
 
 async def follow(
-    client: OrchestratorClient, post: Callable[[Message], object], pause: Callable[[float], Awaitable[object]]
+    client: OrchestratorClient,
+    post: Callable[[Message], object],
+    pause: Callable[[float], Awaitable[object]],
+    per_second: float = 4.0,
 ) -> None:
     """Post `SnapshotArrived` for each frame and `FeedLost` for each break, waiting longer between failed attempts.
 
-    Runs until cancelled. `pause` is given seconds; it is asyncio.sleep outside tests.
+    Runs until cancelled. `pause` is given seconds; it is asyncio.sleep outside tests. At most `per_second` frames come.
     """
     delay_s = RETRY_FIRST_S
     while True:
         try:
-            async for snapshot in client.snapshots():
+            async for snapshot in client.snapshots(per_second):
                 delay_s = RETRY_FIRST_S
                 post(SnapshotArrived(snapshot))
             reason = "the orchestrator closed the feed"

@@ -1,21 +1,23 @@
 """Every message that crosses a screen, in one place.
 
-Two directions. Widgets and screens ask by posting (`CommandRequested`, `QuoteWanted`, `LogsWanted`, `DialogWanted`);
-these bubble to the app, which alone holds the client. The app answers by posting (`CommandAnswered`, `QuoteArrived`,
-`LogsArrived`) to the screens on its stack. The feed (`SnapshotArrived`, `FeedLost`) reaches only the app, which keeps
-the newest snapshot; screens watch that.
+Two directions. Widgets and screens ask by posting (`CommandRequested`, `QuestionAsked`, `DialogWanted` …); these bubble
+to the app, which alone holds the client. The app answers by posting (`CommandAnswered`, `QuestionAnswered` …) to the
+screens on its stack. The feed (`SnapshotArrived`, `FeedLost`) reaches only the app, which keeps the newest snapshot;
+screens watch that.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from textual.message import Message
 
+from orchestrator.contract.accounting import Statement, StatementLine
 from orchestrator.contract.command import Accepted, Command, Refused
-from orchestrator.contract.endpoint import EndpointSpec
-from orchestrator.contract.query import Logs, Quote
+from orchestrator.contract.endpoint import EndpointChanges
+from orchestrator.contract.query import Query
 from orchestrator.contract.snapshot import Snapshot
 
 
@@ -39,9 +41,13 @@ class FeedLost(Message):
 
 @dataclass
 class CommandRequested(Message):
-    """Somebody wants `command` run. Its id makes it safe to post the same object again."""
+    """Somebody wants `command` run. Its id makes it safe to post the same object again.
+
+    `quiet`: no toast when it took effect, because the user did not ask for it (a screen tidying up after itself).
+    """
 
     command: Command
+    quiet: bool = False
 
 
 @dataclass
@@ -54,6 +60,7 @@ class CommandAnswered(Message):
 
     command: Command
     outcome: Accepted | Refused
+    quiet: bool = False
 
 
 @dataclass
@@ -68,37 +75,37 @@ class CommandUnanswered(Message):
 
 
 @dataclass
-class QuoteWanted(Message):
-    """A form wants price and admission for `spec`."""
+class QuestionAsked(Message):
+    """A screen wants the answer to `query`."""
 
-    spec: EndpointSpec
+    query: Query
 
 
 @dataclass
-class QuoteArrived(Message, bubble=False):
-    """The answer to `QuoteWanted(spec)`: either `quote` or, when there is none, a `problem` for the user to read."""
+class QuestionAnswered(Message, bubble=False):
+    """The answer to `QuestionAsked(query)`, of the type that the contract names for it, or a `problem`."""
 
-    spec: EndpointSpec
-    quote: Quote | None
+    query: Query
+    answer: Any
     problem: str | None = None
 
 
 @dataclass
-class LogsWanted(Message):
-    """A screen wants the newest `tail` log lines of one worker, or of every worker of the endpoint (worker None)."""
+class StatementWanted(Message):
+    """A screen wants the whole statement of an account over a month, or over all time (None)."""
 
-    slug: str
-    worker: str | None = None
-    tail: int = 400
+    account: str
+    month: str | None
 
 
 @dataclass
-class LogsArrived(Message, bubble=False):
-    """The answer to `LogsWanted(slug, worker)`: either `logs` or, when there are none, a `problem`."""
+class StatementArrived(Message, bubble=False):
+    """The answer to `StatementWanted(account, month)`: the statement with all its lines, or a `problem`."""
 
-    slug: str
-    worker: str | None
-    logs: Logs | None
+    account: str
+    month: str | None
+    statement: Statement | None = None
+    lines: tuple[StatementLine, ...] = ()
     problem: str | None = None
 
 
@@ -111,12 +118,17 @@ class Dialog(StrEnum):
     DISABLE = "disable"
     KEYS = "keys"
     TOP_UP = "top_up"
+    ACCOUNTS = "accounts"
     QUIT = "quit"
 
 
 @dataclass
 class DialogWanted(Message):
-    """Open `dialog`, about the endpoint `slug` where the dialog is about one."""
+    """Open `dialog`, about the endpoint `slug` where the dialog is about one.
+
+    EDIT opens with `changes` filled in, for the user to look at and save.
+    """
 
     dialog: Dialog
     slug: str | None = None
+    changes: EndpointChanges | None = None

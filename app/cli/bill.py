@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 
-from app.cli.amounts import exact_money, hours
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import Session, talk
-from app.cli.statement_html import render_html
-from app.cli.statement_text import render_text
 from app.format import NOTHING, money, rate_per_hour, seconds
+from app.present.amounts import exact_money, hours
+from app.present.statement_html import render_html
+from app.present.statement_text import render_text
+from app.statements import StatementTorn, whole_statement, write_private
 from orchestrator.contract.accounting import Comparison, ComparisonRow, Statement, StatementLine
-from orchestrator.contract.query import AskBill, AskComparison, AskStatement, Bill, BillLine
-
-ATTEMPTS: Final = 3
-PAGE_LINES: Final = 2_000
+from orchestrator.contract.query import AskBill, AskComparison, Bill, BillLine
 
 
 def show_bill(settings: Settings, *, account: str, month: str | None, lines: bool) -> None:
@@ -38,8 +34,10 @@ def show_bill(settings: Settings, *, account: str, month: str | None, lines: boo
         print_table(*(_every_line(found.lines) if lines else _sums(found.lines)))
         print_blank()
     totals = [("total", money(found.total_u)), ("topped up", money(found.topped_up_u))]
+    if found.simulated:
+        totals.insert(0, ("SIMULATED", "the bill of a lab: nobody owes it"))
     if found.absorbed_u:
-        totals.insert(1, ("not charged", money(found.absorbed_u)))
+        totals.insert(-1, ("not charged", money(found.absorbed_u)))
     print_fields([*totals, ("balance", money(found.balance_u))])
 
 
@@ -48,11 +46,10 @@ def show_statement(settings: Settings, *, account: str, month: str | None, file:
     is not handed out."""
 
     async def work(session: Session) -> tuple[Statement, list[StatementLine]]:
-        for _ in range(ATTEMPTS):
-            found, lines = await read_statement(session, account, month)
-            if adds_up(found, lines):
-                return found, lines
-        raise CliError("the account was charged between the pages of its statement; try again", Exit.TIMEOUT)
+        try:
+            return await whole_statement(lambda query: session.ask(query, Statement), account, month)
+        except StatementTorn as error:
+            raise CliError(str(error), Exit.TIMEOUT) from error
 
     found, lines = talk(work)
     if not found.reconciles:
@@ -70,29 +67,6 @@ def show_statement(settings: Settings, *, account: str, month: str | None, file:
         print_json({**found.model_dump(mode="json"), "lines": [line.model_dump(mode="json") for line in lines]})
     else:
         click.echo(render_html(found, lines) if file == "-" else render_text(found, lines), nl=False)
-
-
-async def read_statement(
-    session: Session, account: str, month: str | None, page_lines: int = PAGE_LINES
-) -> tuple[Statement, list[StatementLine]]:
-    """The head of the statement and all its lines, as of one instant."""
-    head = await session.ask(AskStatement(account=account, month=month, limit=page_lines), Statement)
-    lines, page = list(head.lines), head
-    while page.next is not None:
-        ask = AskStatement(
-            account=account, month=month, after=page.next, limit=page_lines, as_of_ns=head.taken_at_ns
-        )  # fmt: skip
-        page = await session.ask(ask, Statement)
-        lines.extend(page.lines)
-    return head, lines
-
-
-def adds_up(head: Statement, lines: Sequence[StatementLine]) -> bool:
-    """Whether lines and sums describe the same instant: they are read in pages while money is being written."""
-    charged_u = sum(line.amount_u for line in lines if not line.absorbed)
-    absorbed_u = sum(line.amount_u for line in lines if line.absorbed)
-    balanced = head.opening_u + head.topped_up_u - head.charged_u == head.closing_u
-    return balanced and (charged_u, absorbed_u, len(lines)) == (head.charged_u, head.absorbed_u, head.lines_total)
 
 
 def show_comparison(settings: Settings, *, account: str, month: str | None, book: str) -> None:
@@ -136,12 +110,8 @@ def _signed(amount_u: int) -> str:
 
 
 def _write(file: Path, document: str) -> None:
-    """Private and whole: a statement names models, hosts and amounts."""
-    draft = file.with_name(file.name + ".part")
     try:
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
-            target.write(document)
-        draft.replace(file)
+        write_private(file, document)
     except OSError as error:
         raise CliError(f"--html: {file} cannot be written: {error.strerror}", Exit.FAILURE) from error
 

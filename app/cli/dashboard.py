@@ -11,14 +11,17 @@ from app.cli.session import complete, here
 from app.spawn import attach, ensure_orchestrator
 
 
-def open_dashboard() -> None:
+def open_dashboard(*, readonly: bool = False) -> None:
     """Attach to the orchestrator or start one, run the TUI, and do what its quit dialog decided."""
-    complete(_dashboard)
+    complete(lambda: _dashboard(readonly))
 
 
-async def _dashboard() -> None:
+async def _dashboard(readonly: bool) -> None:
     from app.app import GpudeckApp
+    from app.preferences import read_preferences
+    from app.widgets.picture import prepare
 
+    prepare()
     places = here()
     client = await attach(places)
     if client is None:
@@ -26,7 +29,10 @@ async def _dashboard() -> None:
         client = await ensure_orchestrator(places)
     try:
         with HangupGuard():
-            decision = await GpudeckApp(client).run_async()
+            app = GpudeckApp(
+                client, readonly=readonly, loadtests=places.loadtests_dir, preferences=read_preferences(places)
+            )
+            decision = await app.run_async()
         if decision == "drain":
             say("draining …")
             with suppress(ConnectionError):  # it agreed in the dialog and may have ended before this is asked

@@ -105,11 +105,12 @@ def _ended_by(*numbers: signal.Signals) -> Iterator[None]:
 async def _in_dashboard(private: Private, tour: Tour) -> Report | None:
     """The dashboard with the tour behind it; None when the user left before the tour was over."""
     from app.app import GpudeckApp
+    from app.reporting import reporter
 
     pictures = load_pictures()
     say("starting a private orchestrator in a temporary directory …")
     async with private() as home:
-        app = GpudeckApp(home.client)
+        app = GpudeckApp(home.client, reporter=reporter(home.directory))
         walking = asyncio.create_task(
             _guide(app, home.directory, partial(tour, home.client, pictures=pictures)), name="tour"
         )

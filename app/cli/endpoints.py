@@ -25,7 +25,16 @@ from orchestrator.contract.command import (
     EnableEndpoint,
     UpdateEndpoint,
 )
-from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount, Visibility
+from orchestrator.contract.endpoint import (
+    Auto,
+    Concurrency,
+    EndpointChanges,
+    EndpointSpec,
+    QueueDelay,
+    RequestCount,
+    ScalingPolicy,
+    Visibility,
+)
 from orchestrator.contract.presets import PRESETS
 from orchestrator.contract.query import AskQuote, Quote
 from orchestrator.contract.secrets import masked
@@ -139,6 +148,8 @@ def spec_fields(given: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:
     Raises CliError for what the options alone get wrong; values are checked by the contract's models.
     """
     fields: dict[str, Any] = {name: given[name] for name in PLAIN_FIELDS if given.get(name) is not None}
+    if complete and fields.get("concurrency") == "default":
+        del fields["concurrency"]  # a new endpoint has nothing to go back from
     fields |= _setup(given)
     if complete and not {"baseline", "maximum"} <= fields.keys():
         raise CliError("a setup is needed: --workers 1-2, or --baseline and --max, or --preset", Exit.USAGE)
@@ -169,20 +180,27 @@ def _setup(given: Mapping[str, Any]) -> dict[str, int]:
     return {**(found[preset] if preset else {}), **own}
 
 
-def parse_policy(text: str) -> QueueDelay | RequestCount:
-    """`queue_delay[:seconds]` or `request_count[:value]`. Raises CliError, or ValidationError for the number."""
+POLICIES: Final[Mapping[str, tuple[type[ScalingPolicy], str, type[int] | type[float], str]]] = {
+    "queue_delay": (QueueDelay, "seconds", float, "seconds"),
+    "request_count": (RequestCount, "value", int, "a whole number"),
+    "concurrency": (Concurrency, "target", float, "a share of the slots, such as 0.7"),
+    "auto": (Auto, "wait_p95_s", float, "seconds"),
+}
+"""By name: the model, the field of its number, and what that number is."""
+
+
+def parse_policy(text: str) -> ScalingPolicy:
+    """`NAME[:NUMBER]` with a name of POLICIES. Raises CliError, or ValidationError for a number beyond its limits."""
     name, _, value = text.partition(":")
+    if name not in POLICIES:
+        raise CliError(f"--policy: there is no policy '{name}'; use {', '.join(POLICIES)}", Exit.USAGE)
+    model, field, number, meant = POLICIES[name]
     try:
-        if name == "queue_delay":
-            return QueueDelay(seconds=float(value)) if value else QueueDelay()
-        if name == "request_count":
-            return RequestCount(value=int(value)) if value else RequestCount()
+        return model(**({field: number(value)} if value else {}))
     except ValueError as error:
         if type(error) is not ValueError:
             raise  # the contract's own error names the limit
-        kind = "seconds" if name == "queue_delay" else "a whole number"
-        raise CliError(f"--policy: '{value}' is not {kind}", Exit.USAGE) from error
-    raise CliError(f"--policy: there is no policy '{name}'; use queue_delay or request_count", Exit.USAGE)
+        raise CliError(f"--policy: '{value}' is not {meant}", Exit.USAGE) from error
 
 
 def parse_env(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 import click
 
 from app.cli.accounts import parse_span
-from app.cli.amounts import SECOND_NS, exact, exact_money, instant, iso
 from app.cli.endpoints import demand_consent
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
@@ -23,6 +22,7 @@ from app.cli.output import Column, print_blank, print_fields, print_json, print_
 from app.cli.reports import run_program
 from app.cli.session import Session, complete, connected, talk
 from app.format import duration, plain
+from app.present.amounts import SECOND_NS, exact, exact_money, instant, iso
 from orchestrator.contract.accounting import BackupMade, JournalPage, JournalRow
 from orchestrator.contract.query import AskBackup, AskJournal, AskVerify, Verification
 
@@ -262,4 +262,7 @@ def restore_ledger(settings: Settings, file: str) -> None:
         fields["last row of"] = done["last"]
     if done["aside"]:
         fields["the one before"] = done["aside"]
+    if done["secrets_lost"]:
+        lost = "; ".join(f"{slug}: {', '.join(names)}" for slug, names in done["secrets_lost"].items())
+        fields["set again"] = f"{lost} (secrets.key does not open what this backup holds of them)"
     print_fields(fields)

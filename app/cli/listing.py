@@ -24,7 +24,7 @@ from app.format import (
     seconds,
     temperature,
 )
-from orchestrator.contract.endpoint import EndpointSpec, QueueDelay
+from app.present.policy import notation
 from orchestrator.contract.snapshot import EndpointView, EngineKind, ModelView, Snapshot, WorkerState, WorkerView
 
 ENDPOINT_COLUMNS = (
@@ -232,7 +232,7 @@ def _details(view: EndpointView, state: Snapshot) -> list[tuple[str, str]]:
         ("model", spec.model),
         ("gpu", spec.gpu_type),
         ("account", f"{spec.account} ({spec.visibility.value})"),
-        ("policy", policy_text(spec)),
+        ("policy", notation(spec.policy)),
         ("concurrency", f"{view.concurrency} per worker"),
         ("timeouts", f"idle {seconds(spec.idle_timeout_s)}, execution {seconds(spec.execution_timeout_s)}, "
                      f"queue {seconds(spec.queue_timeout_s)}"),
@@ -251,12 +251,6 @@ def _details(view: EndpointView, state: Snapshot) -> list[tuple[str, str]]:
         lines.append(("problem", view.problem.message))
         lines.extend(("", line) for line in view.problem.log)
     return lines
-
-
-def policy_text(spec: EndpointSpec) -> str:
-    """The scaling policy in the notation of `--policy`."""
-    policy = spec.policy
-    return f"queue_delay:{policy.seconds:g}" if isinstance(policy, QueueDelay) else f"request_count:{policy.value}"
 
 
 def cold_start_text(worker: WorkerView) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import click
 
+from app.format import plain
+
 Format = Literal["table", "json"]
 ACCOUNT_VARIABLE = "GPUDECK_ACCOUNT"
 DEFAULT_ACCOUNT = "local"
@@ -82,6 +84,20 @@ def common(command: Callback) -> Callback:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+class WholeOrDefault(click.ParamType[int | str]):
+    """A whole number, or the word `default`."""
+
+    name = "number|default"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | Literal["default"]:
+        if value == "default":
+            return "default"
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"'{plain(str(value))}' is neither a whole number nor the word default", param, ctx)
 
 
 class Lazy(NamedTuple):

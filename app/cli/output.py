@@ -74,6 +74,12 @@ def print_blank() -> None:
     click.echo()
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines as they are, without trailing blanks."""
+    for each in lines:
+        click.echo(each.rstrip())
+
+
 def print_json(value: object) -> None:
     """One JSON document on stdout. Pydantic models are written field by field."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_jsonable))

@@ -27,6 +27,7 @@ LIMITS: Final = {
     "string_pattern_mismatch": ("must match {pattern}", "pattern"),
 }
 VALUE_SHOWN_MAX: Final = 60
+POLICY_KINDS: Final = ("queue_delay", "request_count", "concurrency", "auto")
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -38,7 +39,7 @@ def _sentence(problem: dict[str, object]) -> str:
     location = problem["loc"]
     assert isinstance(location, tuple)
     # Unions put the name of the chosen member between field and subfield; it means nothing to the user.
-    names = [str(part) for part in location if part not in ("queue_delay", "request_count")]
+    names = [str(part) for index, part in enumerate(location) if not (index and part in POLICY_KINDS)]
     context = problem.get("ctx")
     template, limit = LIMITS.get(str(problem["type"]), ("", ""))
     if template and isinstance(context, dict) and limit in context:

@@ -15,6 +15,7 @@ from app.cli.output import Column, print_blank, print_fields, print_json, print_
 from app.cli.session import complete, here
 from app.client import program_version
 from app.format import plain
+from app.present.settings import scalar, settings_rows
 from app.spawn import attach
 from orchestrator.contract.base import PROTOCOL_VERSION
 
@@ -97,21 +98,21 @@ def _report(settings: Settings, name: str, *arguments: str) -> None:
         raise CliError(failures.get(name, "the settings are not usable"), code)
 
 
-def run_program(arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    """Run the orchestrator's program with a verb that needs no running orchestrator; the JSON it prints.
+def run_program(arguments: Sequence[str], timeout_s: float, program: str = "orchestrator") -> dict[str, Any]:
+    """Run a program of the orchestrator's with a verb that needs no running orchestrator; the JSON it prints.
 
     Raises CliError with the last sentence and the status of one that failed."""
     here()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", *arguments],
+            [sys.executable, "-m", program, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CliError(f"`orchestrator {arguments[0]}` took longer than {timeout_s:g} s", Exit.TIMEOUT) from error
+        raise CliError(f"`{program} {arguments[0]}` took longer than {timeout_s:g} s", Exit.TIMEOUT) from error
     said = [plain(line) for line in done.stderr.decode(errors="replace").splitlines()]
     if done.returncode:
         known = {code.value for code in Exit}
@@ -148,16 +149,6 @@ def is_table(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
 
 
-def settings_rows(value: object) -> list[dict[str, Any]]:
-    """Settings (`name: {value, origin}`) as rows of a table; empty for anything else."""
-    if not isinstance(value, Mapping):
-        return []
-    entries = list(value.items())
-    if not all(isinstance(entry, Mapping) and set(entry) == {"value", "origin"} for _, entry in entries):
-        return []
-    return [{"setting": name, **entry} for name, entry in entries]
-
-
 def flatten(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Dotted names and their values, in the document's order."""
     pairs: list[tuple[str, str]] = []
@@ -167,17 +158,6 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         else:
             pairs.append((f"{prefix}{name}", scalar(value)))
     return pairs
-
-
-def scalar(value: object) -> str:
-    """One JSON value in a word or two."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(scalar(entry) for entry in value) or "–"
-    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 def _print_list(rows: Sequence[Any]) -> None:

@@ -6,26 +6,24 @@ import asyncio
 import json
 import mimetypes
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
 import httpx
 
+from app.calling import PROBLEM_TYPE, CallFailed, Outgoing, calling
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import print_json, say
 from app.cli.session import Session, talk
 from app.client import command_id
 from app.format import plain
-from app.loadtest import truthy, whole
+from app.loadtest.engine import truthy, whole
 from orchestrator.contract.command import CreateKey
 
 KEY_TTL_S: Final = 60
 """A key is checked when the request arrives; a reply may take longer than the key lives."""
-PROBLEM_TYPE: Final = "application/problem+json"
 STATUS_EXITS: Final = {
     401: Exit.REFUSED,
     402: Exit.REFUSED,
@@ -36,6 +34,12 @@ STATUS_EXITS: Final = {
     504: Exit.TIMEOUT,
 }
 """For the gateway's own answers. A worker's error is 1 whatever its status."""
+FAILURE_EXITS: Final = {
+    "timeout": Exit.TIMEOUT,
+    "unreachable": Exit.NOT_RUNNING,
+    "broken": Exit.FAILURE,
+    "url": Exit.USAGE,
+}
 BODY_IN_JSON_MAX: Final = 1024 * 1024
 PROBLEM_BYTES_MAX: Final = 64 * 1024
 
@@ -57,16 +61,6 @@ class Call:
     timeout: float = 1_200.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A call made ready to send."""
-
-    method: str
-    body: bytes | None
-    headers: dict[str, str]
-    query: list[tuple[str, str]]
-
-
 def send_request(settings: Settings, call: Call) -> None:
     """Raises CliError with the code of STATUS_EXITS for a refusal of the gateway, 1 for an error of the worker."""
     request = prepare(call)
@@ -75,15 +69,20 @@ def send_request(settings: Settings, call: Call) -> None:
 
     async def work(session: Session) -> None:
         view, _ = await session.endpoint(call.slug)
-        key = call.key or await _short_lived_key(session, view.spec.account)
-        async with _reply(view.url + call.path, key, request, call.timeout) as (response, started):
-            await _show(settings, call, response, started)
+        key = call.key or await short_lived_key(session, view.spec.account)
+        outgoing = replace(request, url=view.url + call.path)
+        try:
+            async with calling(outgoing, key, call.timeout) as (response, started):
+                await show_reply(settings, call, response, started)
+        except CallFailed as failure:
+            option = "--path: " if failure.reason == "url" else ""
+            raise CliError(f"{option}{failure}", FAILURE_EXITS[failure.reason]) from failure
 
     talk(work)
 
 
-def prepare(call: Call) -> Request:
-    """Read the body and check the options. Raises CliError naming the option at fault."""
+def prepare(call: Call) -> Outgoing:
+    """Read the body and check the options; the URL is still to come. Raises CliError naming the option at fault."""
     sources = [
         name for name, value in (("--image", call.image), ("--json", call.json_text), ("--data", call.data)) if value
     ]
@@ -113,7 +112,7 @@ def prepare(call: Call) -> Request:
         query.append((name, value))
     if not (call.method.isascii() and call.method.isalpha()):
         raise CliError(f"--method: '{plain(call.method)}' is no HTTP method", Exit.USAGE)
-    return Request(call.method.upper(), body, headers, query)
+    return Outgoing(call.method.upper(), "", body, headers, tuple(query))
 
 
 def _read(option: str, path: str) -> bytes:
@@ -132,7 +131,7 @@ def _json_body(text: str) -> bytes:
     return body
 
 
-async def _short_lived_key(session: Session, account: str) -> str:
+async def short_lived_key(session: Session, account: str) -> str:
     made = await session.send(CreateKey(id=command_id(), account=account, name="gpudeck call", ttl_s=KEY_TTL_S))
     if made.secret is None:
         # The first answer was lost and its repetition has no secret (contract/command.py): a new key is the only way.
@@ -141,39 +140,10 @@ async def _short_lived_key(session: Session, account: str) -> str:
     return made.secret
 
 
-@asynccontextmanager
-async def _reply(url: str, key: str, request: Request, timeout_s: float) -> AsyncIterator[tuple[httpx.Response, float]]:
-    """The response, its body unread, and the loop's time when the request left."""
-    headers = {"x-api-key": key, **request.headers}
-    loop = asyncio.get_running_loop()
-    try:
-        async with (
-            asyncio.timeout(timeout_s),
-            httpx.AsyncClient(trust_env=False, timeout=None) as client,  # noqa: S113  # the line above bounds it
-        ):
-            started = loop.time()
-            async with client.stream(
-                request.method,
-                url,
-                content=request.body,
-                headers=headers,
-                params=httpx.QueryParams(tuple(request.query)) if request.query else None,
-            ) as response:
-                yield response, started
-    except TimeoutError:
-        raise CliError(f"no complete reply within {timeout_s:g} s", Exit.TIMEOUT) from None
-    except httpx.ConnectError as error:
-        raise CliError(f"the gateway at {url} does not answer: {error}", Exit.NOT_RUNNING) from error
-    except httpx.HTTPError as error:
-        raise CliError(f"the reply broke off: {str(error) or type(error).__name__}") from error
-    except httpx.InvalidURL as error:
-        raise CliError(f"--path: {error}", Exit.USAGE) from error
-
-
-async def _show(settings: Settings, call: Call, response: httpx.Response, started: float) -> None:
+async def show_reply(settings: Settings, call: Call, response: httpx.Response, started: float) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == PROBLEM_TYPE and response.status_code >= 400:
-        await _raise_problem(settings, response)
+        await raise_problem(settings, response)
     if settings.json:
         body = await response.aread()
         if call.out:
@@ -189,7 +159,7 @@ async def _show(settings: Settings, call: Call, response: httpx.Response, starte
         raise CliError(f"the worker answered HTTP {response.status_code}")
 
 
-async def _raise_problem(settings: Settings, response: httpx.Response) -> None:
+async def raise_problem(settings: Settings, response: httpx.Response) -> None:
     """The gateway said no: its problem document becomes the error message."""
     raw = (await response.aread())[:PROBLEM_BYTES_MAX]
     try:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,24 +57,29 @@ class PrivateHome:
 
 @asynccontextmanager
 async def private_home(
-    *, engine: str, gpus: str | None, keep: bool, talk: Callable[[str], None]
+    *,
+    engine: str,
+    gpus: str | None,
+    keep: bool,
+    talk: Callable[[str], None],
+    command: Sequence[str] | None = None,
 ) -> AsyncIterator[PrivateHome]:
     """Start an orchestrator in a new temporary directory; stop it and remove the directory at the end.
 
-    The gateway takes any free port. Raises what spawn.ensure_orchestrator raises; SpawnError also when the place for
-    temporary files is too deep for a socket path.
+    The gateway takes any free port. `command` replaces the orchestrator by another program. Raises what
+    spawn.ensure_orchestrator raises; SpawnError also when the place for temporary files is too deep for a socket path.
     """
     directory = Path(tempfile.mkdtemp(prefix="gpudeck-demo-"))
     try:
         # Should all else fail, a SIGTERM is enough to stop the workers too.
-        environ = {**os.environ, HOME_VARIABLE: str(directory), "GPUDECK_ON_EXIT": "drain"}
+        environ = {**os.environ, HOME_VARIABLE: str(directory), "GPUDECK_ON_EXIT": "drain", "GPUDECK_FAULTS": "true"}
         try:
             where = places(environ)
         except ValueError as error:
             raise SpawnError(
                 f"TMPDIR: {str(error).removeprefix(f'{HOME_VARIABLE}: ')}", EXIT_CONFIGURATION, ()
             ) from error
-        client = await ensure_orchestrator(where, engine=engine, gpus=gpus, port=0, environ=environ)
+        client = await ensure_orchestrator(where, engine=engine, gpus=gpus, port=0, environ=environ, command=command)
         hello = await client.hello()
         home = PrivateHome(directory, client, hello.pid, hello.instance, keep)
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.demo.timeline import Timeline
 from app.format import clock, latency, money, rate_per_hour, seconds
-from app.loadtest import LoadReport
+from app.loadtest.engine import LoadReport
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.query import Bill, Verification

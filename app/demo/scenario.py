@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.loadtest import Shot, steady
+from app.loadtest.engine import Shot, steady
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.endpoint import EndpointSpec, QueueDelay
 from orchestrator.contract.snapshot import CapacityView

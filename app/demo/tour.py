@@ -13,7 +13,7 @@ from app.demo.report import Seen
 from app.demo.scenario import ROUNDS_MAX, Picture, Scenario, burst, fit, shot
 from app.demo.timeline import Timeline, endpoint_in
 from app.format import money, rate_per_hour
-from app.loadtest import LoadReport, Reply, Shot, run_load, summarise
+from app.loadtest.engine import LoadReport, Reply, Shot, run_load, summarise
 from orchestrator.contract.command import (
     Accepted,
     Command,

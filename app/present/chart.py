@@ -56,6 +56,26 @@ def area(
     return drawn
 
 
+def ruled(drawn: list[Line], value: int, label: str, tone: Tone, *, top: int, low: int = 0) -> list[Line]:
+    """The chart `drawn` (an `area` from `low` to `top`) with a dashed line through the row of `value`, and its label at
+    the left. A value outside of the chart changes nothing."""
+    if not drawn or not low <= value < top:
+        return drawn
+    at = len(drawn) - 1 - (value - low) * len(drawn) // (top - low)
+    cells = [(char, span.tone) for span in drawn[at] for char in span.text]
+    shown = label if len(label) < len(cells) else ""
+    spans: list[Span] = []
+    for column, (char, under) in enumerate(cells):
+        mark = shown[column] if column < len(shown) else "╌"
+        if char in " ▁":
+            spans.append(Span(mark, tone))
+        elif char == "█" or column < len(shown):
+            spans.append(Span(mark, tone, under if char == "█" else None))
+        else:
+            spans.append(Span(char, under))  # the crest itself is worth more than the line behind it
+    return [*drawn[:at], merge(tuple(spans)), *drawn[at + 1 :]]
+
+
 def _level(value: int, low: int, ceiling: int, most: int) -> int:
     if value <= low:
         return 0

@@ -8,10 +8,10 @@ from app.format import NOTHING, age, clip, count, latency, money, plain, rate_pe
 from app.present import table
 from app.present.glyphs import endpoint_mark, present_workers, tier_letter, worker_mark
 from app.present.lanes import problem
+from app.present.policy import words
 from app.present.table import Column
-from app.present.text import BLANK, Line, Span, Tone, clip_line, line, wrap
+from app.present.text import Line, Span, Tone, clip_line, line
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.endpoint import QueueDelay
 from orchestrator.contract.snapshot import ColdStartView, EndpointView, GpuView, WorkerState, WorkerView
 
 WORKER_COLUMNS: Final = (
@@ -27,20 +27,25 @@ WORKER_COLUMNS: Final = (
     Column("address", "ADDRESS", 17, rank=7),
     Column("reason", "WHY", 10, rank=5, grow=True),
 )
-_PHASES: Final = (("create", Tone.IDLE), ("start", Tone.INFO), ("healthy", Tone.STARTING), ("first byte", Tone.BUSY))
+_PHASES: Final = {
+    "create": Tone.IDLE,
+    "start": Tone.INFO,
+    "GPU memory": Tone.DRAINING,
+    "healthy": Tone.STARTING,
+    "first byte": Tone.BUSY,
+}
+_ALWAYS: Final = ("create", "start", "healthy", "first byte")
 _TWO_COLUMNS: Final = 56
 _PAIR_MAX: Final = 44
-_SAMPLES: Final = {
-    "image": "-F image=@photo.jpg -o out.png",
-    "text": "-H 'content-type: application/json' -d '{\"prompt\": \"Hello\"}'",
-    "echo": "-H 'content-type: application/json' -d '{\"text\": \"hello\"}'",
-    "service": "-H 'content-type: application/json' -d '{}'",
-}
+BODIES: Final = {"text": '{"prompt": "Hello"}', "echo": '{"echo": "hello"}', "service": "{}"}
+"""A JSON body that each kind of model takes; "image" takes a picture instead."""
 
 
 def curl(endpoint: EndpointView, kind: str) -> str:
     """A command that calls the endpoint; the key is a variable, so that nobody pastes a secret by accident."""
-    return f'curl -sS {endpoint.url} -H "x-api-key: $GPUDECK_KEY" {_SAMPLES.get(kind, _SAMPLES["service"])}'
+    json = f"-H 'content-type: application/json' -d '{BODIES.get(kind, '{}')}'"
+    body = "-F image=@photo.jpg -o out.png" if kind == "image" else json
+    return f'curl -sS {endpoint.url} -H "x-api-key: $GPUDECK_KEY" {body}'
 
 
 def worker_rows(endpoint: EndpointView, gpus: tuple[GpuView, ...], now_ns: int, room: int) -> list[Line]:
@@ -114,14 +119,16 @@ def summary(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
 def cold_starts(endpoint: EndpointView, room: int) -> list[Line]:
     """The phases of each worker's start as a waterfall on one scale, longest last phase at the right edge."""
     found = [(worker, _ends(worker.cold_start)) for worker in present_workers(endpoint)]
-    longest = max((ends[-1] for _, ends in found if ends), default=0)
+    longest = max((ends[-1][1] for _, ends in found if ends), default=0)
     if not longest:
         return []
     label_room, figure_room = 6, 9
     bar = max(room - label_room - figure_room, 8)
+    known = {phase for _, ends in found for phase, _ in ends} | set(_ALWAYS)
     legend = [Span(" " * label_room)]
-    for name, tone in _PHASES:
-        legend.extend((Span("■ ", tone), Span(f"{name}   ", Tone.MUTED)))
+    for phase, tone in _PHASES.items():
+        if phase in known:
+            legend.extend((Span("■ ", tone), Span(f"{phase}   ", Tone.MUTED)))
     lines = [clip_line(tuple(legend), room)]
     for worker, ends in found:
         if ends:
@@ -129,29 +136,34 @@ def cold_starts(endpoint: EndpointView, room: int) -> list[Line]:
                 line(
                     Span(f"{worker.label:<{label_room}}", Tone.STRONG),
                     _waterfall(ends, longest, bar),
-                    Span(f"{latency(ends[-1]):>{figure_room}}", Tone.PLAIN),
+                    Span(f"{latency(ends[-1][1]):>{figure_room}}", Tone.PLAIN),
                 )
             )
     return lines
 
 
-def _ends(start: ColdStartView) -> list[int]:
-    """The ends of the phases in order as far as they are known, in milliseconds from the intent."""
-    ends: list[int] = []
-    for value in (start.created_ms, start.started_ms, start.healthy_ms, start.first_byte_ms):
+def _ends(start: ColdStartView) -> list[tuple[str, int]]:
+    """The phases in order, as far as they are known, with their ends in milliseconds from the intent. GPU memory is
+    left out where nobody tells it, or not before the worker was healthy."""
+    values = (start.created_ms, start.started_ms, start.memory_ms, start.healthy_ms, start.first_byte_ms)
+    late = start.memory_ms is not None and start.healthy_ms is not None and start.memory_ms >= start.healthy_ms
+    ends: list[tuple[str, int]] = []
+    for phase, value in zip(_PHASES, values, strict=True):
+        if phase not in _ALWAYS and (value is None or late):
+            continue
         if value is None:
             break
-        ends.append(max(value, ends[-1] if ends else 0))
+        ends.append((phase, max(value, ends[-1][1] if ends else 0)))
     return ends
 
 
-def _waterfall(ends: list[int], longest: int, bar: int) -> Line:
+def _waterfall(ends: list[tuple[str, int]], longest: int, bar: int) -> Line:
     spans: list[Span] = []
     at = 0
-    for (_, tone), end in zip(_PHASES, ends, strict=False):
+    for phase, end in ends:
         until = max(round(end * bar / longest), at + 1)
         until = min(until, bar)
-        spans.append(Span("▆" * (until - at), tone))
+        spans.append(Span("▆" * (until - at), _PHASES[phase]))
         at = until
     spans.append(Span("▁" * (bar - at), Tone.TRACK))
     return line(*spans)
@@ -176,13 +188,8 @@ def figures(endpoint: EndpointView, room: int) -> list[Line]:
 def specification(endpoint: EndpointView, room: int) -> list[Line]:
     """What was asked for."""
     spec = endpoint.spec
-    policy = (
-        f"queue delay {spec.policy.seconds:g} s"
-        if isinstance(spec.policy, QueueDelay)
-        else f"requests per worker {spec.policy.value}"
-    )
     pairs = [
-        ("policy", policy), ("concurrency", str(endpoint.concurrency)),
+        ("policy", words(spec.policy)), ("concurrency", str(endpoint.concurrency)),
         ("idle timeout", seconds(spec.idle_timeout_s)), ("execution", seconds(spec.execution_timeout_s)),
         ("queue timeout", seconds(spec.queue_timeout_s)), ("queue limit", count(spec.queue_limit)),
         ("startup", seconds(spec.startup_deadline_s)), ("visibility", spec.visibility.value),
@@ -204,12 +211,3 @@ def _pairs(pairs: list[tuple[str, str]], room: int) -> list[Line]:
 def _pair(name: str, value: str, room: int) -> Line:
     gap = max(room - len(name) - len(value), 1)
     return line(Span(name, Tone.MUTED), " " * gap, Span(value, Tone.PLAIN))
-
-
-def calling(endpoint: EndpointView, kind: str, room: int) -> list[Line]:
-    """The curl line, wrapped, and the key that copies it."""
-    return [
-        *wrap(curl(endpoint, kind), room, Tone.INFO),
-        BLANK,
-        line(Span("y", Tone.ACCENT), Span(" copies it", Tone.MUTED)),
-    ]

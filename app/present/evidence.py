@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.cli.amounts import clock, instant
 from app.format import duration, plain
+from app.present.amounts import clock, instant
 from orchestrator.contract.accounting import Statement, StatementLine
 
 ENDS: Final = {

@@ -14,8 +14,18 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from app.format import clip, plain
+from app.present import policy as scaling
 from orchestrator.contract.base import DOLLAR_U
-from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount, Visibility
+from orchestrator.contract.endpoint import (
+    Auto,
+    Concurrency,
+    EndpointChanges,
+    EndpointSpec,
+    QueueDelay,
+    RequestCount,
+    ScalingPolicy,
+    Visibility,
+)
 from orchestrator.contract.limits import (
     CONCURRENCY,
     EXECUTION_TIMEOUT_S,
@@ -58,7 +68,7 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The form as typed. `threshold` is the number of the chosen policy: seconds or requests."""
+    """The form as typed. `threshold` is the number of the chosen policy (`app.present.policy`)."""
 
     slug: str = ""
     model: str = ""
@@ -89,7 +99,7 @@ class Texts:
             baseline=str(spec.baseline),
             maximum=str(spec.maximum),
             policy=policy.kind,
-            threshold=f"{policy.seconds:g}" if isinstance(policy, QueueDelay) else str(policy.value),
+            threshold=scaling.number(policy),
             idle_timeout_s=str(spec.idle_timeout_s),
             execution_timeout_s=str(spec.execution_timeout_s),
             queue_timeout_s=str(spec.queue_timeout_s),
@@ -131,13 +141,13 @@ def read(texts: Texts, snapshot: Snapshot, original: EndpointSpec | None = None)
     take("gpu_type", lambda: texts.gpu_type if kept_gpu else _gpu_type(texts.gpu_type, snapshot))
     take("baseline", lambda: whole(texts.baseline, WORKERS, "workers"))
     take("maximum", lambda: whole(texts.maximum, (1, WORKERS[1]), "workers"))
-    take("policy", lambda: _policy(texts.policy, texts.threshold))
+    take("policy", lambda: _policy(texts.policy, texts.threshold, original))
     take("idle_timeout_s", lambda: whole(texts.idle_timeout_s, IDLE_TIMEOUT_S, "seconds"))
     take("execution_timeout_s", lambda: whole(texts.execution_timeout_s, EXECUTION_TIMEOUT_S, "seconds"))
     take("queue_timeout_s", lambda: whole(texts.queue_timeout_s, QUEUE_TIMEOUT_S, "seconds"))
     take("startup_deadline_s", lambda: whole(texts.startup_deadline_s, STARTUP_DEADLINE_S, "seconds"))
     take("queue_limit", lambda: whole(texts.queue_limit, QUEUE_LIMIT, "requests"))
-    take("concurrency", lambda: _concurrency(texts.concurrency, original))
+    take("concurrency", lambda: _concurrency(texts.concurrency))
     take("env", lambda: _environment(texts.env, original))
     if values.get("baseline", 0) > values.get("maximum", WORKERS[1]):
         problems["maximum"] = f"counts all workers, so it is at least the baseline, {values['baseline']}"
@@ -170,6 +180,16 @@ def whole(text: str, limits: tuple[int, int], unit: str) -> int:
     if not low <= int(digits) <= high:
         raise Invalid(f"{int(digits):,} is out of range: use {low:,} to {high:,} {unit}")
     return int(digits)
+
+
+def decimal(text: str, limits: tuple[float, float], wanted: str, such_as: str) -> float:
+    """A number with at most three decimals within `limits`, both included. Raises Invalid."""
+    low, high = limits
+    typed = text.strip()
+    if not re.fullmatch(r"[0-9]{1,4}(?:\.[0-9]{1,3})?", typed) or not low <= float(typed) <= high:
+        shown = f"'{_shown(typed)}' is not" if typed else "needs"
+        raise Invalid(f"{shown} {wanted} from {low:,g} to {high:,g}, such as {such_as}")
+    return float(typed)
 
 
 def _shown(text: str) -> str:
@@ -221,23 +241,25 @@ def _gpu_type(name: str, snapshot: Snapshot) -> str:
     return name
 
 
-def _policy(kind: str, threshold: str) -> QueueDelay | RequestCount:
-    if kind == "request_count":
-        return RequestCount(value=whole(threshold, (1, 10_000), "requests for each worker"))
-    text = threshold.strip()
-    if not re.fullmatch(r"[0-9]{1,4}(?:\.[0-9]{1,3})?", text) or float(text) > 3_600:
-        shown = f"'{_shown(text)}' is not" if text else "needs"
-        raise Invalid(f"{shown} a delay in seconds from 0 to 3,600, such as 4 or 0.5")
-    return QueueDelay(seconds=float(text))
+def _policy(kind: str, threshold: str, original: EndpointSpec | None) -> ScalingPolicy:
+    """The policy of `kind` with this number; what else it was told (by the command line) stays as it was."""
+    before = dict(original.policy) if original is not None and original.policy.kind == kind else {}
+    match kind:
+        case "request_count":
+            return RequestCount(value=whole(threshold, (1, 10_000), "requests for each worker"))
+        case "concurrency":
+            share = decimal(threshold, (1, 100), "a share of the slots in percent", "70")
+            return Concurrency(**{**before, "target": share / 100})
+        case "auto":
+            wait_s = decimal(threshold, (0.1, 3_600), "a wait in seconds", "10 or 0.5")
+            return Auto(**{**before, "wait_p95_s": wait_s})
+        case _:
+            return QueueDelay(seconds=decimal(threshold, (0, 3_600), "a delay in seconds", "4 or 0.5"))
 
 
-def _concurrency(text: str, original: EndpointSpec | None) -> int | None:
-    if text.strip():
-        return whole(text, CONCURRENCY, "requests at a time")
-    if original is not None and original.concurrency is not None:
-        # EndpointChanges has no way to say "the model's own figure again": None there means unchanged.
-        raise Invalid("cannot be emptied once it is set: type the number you want")
-    return None
+def _concurrency(text: str) -> int | None:
+    """Empty is the model's own figure."""
+    return whole(text, CONCURRENCY, "requests at a time") if text.strip() else None
 
 
 def environment(text: str) -> dict[str, str]:
@@ -308,7 +330,7 @@ def parse_amount(text: str) -> int:
 
 
 def key_name(text: str) -> str:
-    """The name of a key. Raises Invalid."""
+    """The name of a key or an account. Raises Invalid."""
     name = text.strip()
     if not NAME_PATTERN.fullmatch(name):
         raise Invalid("use 1 to 64 letters, digits, spaces, dots, - and _, with a letter or digit at both ends")
@@ -346,7 +368,10 @@ def diff(before: EndpointSpec, after: EndpointSpec) -> tuple[Change, ...]:
 
 def update(before: EndpointSpec, after: EndpointSpec) -> EndpointChanges:
     """The same as the contract takes it: changed fields only."""
-    return EndpointChanges(**{change.field: getattr(after, change.field) for change in diff(before, after)})
+    changed = {change.field: getattr(after, change.field) for change in diff(before, after)}
+    if changed.get("concurrency", 0) is None:
+        changed["concurrency"] = "default"
+    return EndpointChanges(**changed)
 
 
 def _told(field: str, before: EndpointSpec, after: EndpointSpec) -> tuple[str, str]:
@@ -365,10 +390,8 @@ def _environment_told(before: Mapping[str, str], after: Mapping[str, str]) -> tu
 
 def _value(value: object) -> str:
     match value:
-        case QueueDelay():
-            return f"queue delay {value.seconds:g} s"
-        case RequestCount():
-            return f"{value.value} requests a worker"
+        case QueueDelay() | RequestCount() | Concurrency() | Auto():
+            return scaling.words(value)
         case Visibility():
             return value.value
         case None:

@@ -8,10 +8,14 @@ from app.format import ABSENT, clip, fit, memory_pair, percent, plain, power, te
 from app.present.chart import meter
 from app.present.lanes import Density
 from app.present.text import Line, Span, Tone, clip_line, line, pad, width
-from orchestrator.contract.snapshot import EndpointView, GpuView, Snapshot
+from orchestrator.contract.snapshot import EndpointView, GpuView, Snapshot, WorkerView
 
 _FIXED: Final = 8 + 14 + 2 + 5 + 10 + 7 + 2
 """Cells of a row that are neither bar nor holder."""
+_HOLDER: Final = 28
+_CONTAINER: Final = 12
+_NAMES_CONTAINERS: Final = 100
+"""Room of a panel from which on holders are named with their container or process."""
 NO_GPUS: Final = "No GPUs found. Declare some to try things out: gpudeck --gpus L40:4"
 
 
@@ -24,14 +28,16 @@ def title(snapshot: Snapshot) -> str:
 
 def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: int, density: Density) -> list[Line]:
     """A line for each GPU; when compact, two GPUs to a line."""
-    labels = {worker.id: worker.label for endpoint in endpoints for worker in endpoint.workers}
+    names = room >= _NAMES_CONTAINERS
+    labels = {w.id: _label(w, container=names) for endpoint in endpoints for w in endpoint.workers}
     if density is Density.COMPACT:
         half = (room - 3) // 2
         cells = [_small(gpu, labels, half) for gpu in gpus]
         pairs = [(cells[i], cells[i + 1] if i + 1 < len(cells) else ()) for i in range(0, len(cells), 2)]
         return [line(pad(left, half), Span(" │ ", Tone.FAINT), right) for left, right in pairs]
-    holders = [holder(gpu, labels) for gpu in gpus]
-    tail = min(max((width(each) for each in holders), default=0), 28)
+    most = _HOLDER + _CONTAINER + 1 if names else _HOLDER
+    holders = [holder(gpu, labels, most) for gpu in gpus]
+    tail = min(max((width(each) for each in holders), default=0), most)
     tail = max(tail, len("HELD BY"))
     bars = max(room - _FIXED - tail, 10)
     sizes = (bars - bars * 2 // 5, bars * 2 // 5)
@@ -39,6 +45,12 @@ def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: i
         return []
     cards = zip(gpus, holders, strict=True)
     return [clip_line(_head(sizes), room), *(_wide(gpu, held, sizes, room) for gpu, held in cards)]
+
+
+def _label(worker: WorkerView, *, container: bool) -> str:
+    """`w1`, with the container's or process's id where there is room for it."""
+    reference = plain(worker.engine_ref or "")[:_CONTAINER]
+    return f"{worker.label} {reference}" if container and reference else worker.label
 
 
 def holder(gpu: GpuView, labels: dict[str, str], room: int = 28) -> Line:

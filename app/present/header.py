@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from app.format import money, plain, runway, seconds
+from datetime import UTC
+from typing import Final
+
+from app.format import clock, money, plain, runway, seconds
 from app.present.condition import FeedState
 from app.present.text import Line, Span, Tone, clip_line, line, spread
+from orchestrator.contract.base import HOUR_NS
 from orchestrator.contract.snapshot import Snapshot
+
+DAY_NS: Final = 24 * HOUR_NS
 
 
 def title_bar(snapshot: Snapshot | None, feed: FeedState, room: int, *, readonly: bool) -> Line:
@@ -14,13 +20,22 @@ def title_bar(snapshot: Snapshot | None, feed: FeedState, room: int, *, readonly
     if snapshot is not None:
         engine_tone = Tone.MUTED if snapshot.engine.ok else Tone.FAILED
         left.append(Span(f"  {snapshot.engine.kind.value}", engine_tone))
-        if snapshot.simulated_gpus:
+        if snapshot.lab is not None:
+            left.extend((Span("  "), Span(f" SIMULATED {snapshot.lab.speed}× ", Tone.BADGE_WARNING)))
+            left.append(Span(f"  {_lab_time(snapshot)}", Tone.STRONG))
+        elif snapshot.simulated_gpus:
             left.extend((Span("  "), Span(" SIMULATED ", Tone.BADGE_WARNING)))
         if readonly:
             left.extend((Span("  "), Span(" READ-ONLY ", Tone.BADGE)))
-        if room >= 78:
+        if room >= 78 and snapshot.lab is None:
             left.append(Span(f"  {plain(snapshot.gateway_url)}", Tone.PLAIN))
     return spread(clip_line(line(*left), room), line(connection(snapshot, feed, room), " "), room)
+
+
+def _lab_time(snapshot: Snapshot) -> str:
+    """`day 2 06:15`, in UTC: by the lab's own clock, whose days begin at midnight."""
+    days = snapshot.taken_at_ns // DAY_NS - snapshot.started_at_ns // DAY_NS
+    return f"day {days + 1} {clock(snapshot.taken_at_ns, UTC)[:5]}"
 
 
 def connection(snapshot: Snapshot | None, feed: FeedState, room: int = 120) -> Line:

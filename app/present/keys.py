@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 from app.format import age, plain, seconds
 from app.present import table
 from app.present.table import Column
 from app.present.text import ERROR, GOOD, Line, Span, Tone, line
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.snapshot import KeyView
+from orchestrator.contract.endpoint import Visibility
+from orchestrator.contract.limits import KEY_ENDPOINTS_MAX
+from orchestrator.contract.snapshot import EndpointView, KeyView
 
 NO_KEYS: Final = "No keys yet. Press n to create one: endpoints answer nobody without a key."
 _COLUMNS: Final = (
@@ -70,6 +73,40 @@ def _cells(key: KeyView, now_ns: int) -> dict[str, Line]:
         "expires": line(Span(_expiry(key, now_ns), tone)),
         "used": line(Span("never" if key.last_used_ns is None else ago(key.last_used_ns, now_ns), tone)),
     }
+
+
+class ScopeRow(NamedTuple):
+    """An endpoint as the form for a new key offers it."""
+
+    slug: str
+    text: Line
+
+
+def all_row() -> Line:
+    """The row of a key that is confined to nothing."""
+    return line(Span("all, those made later too"))
+
+
+def scope_rows(endpoints: Sequence[EndpointView], account: str, ticked: Collection[str]) -> list[ScopeRow]:
+    """What `account` may call, its own first; then what is `ticked` and not among it, which a refusal will name."""
+    found = [each for each in endpoints if account == each.spec.account or each.spec.visibility is Visibility.PUBLIC]
+    found.sort(key=lambda each: (each.spec.account != account, each.spec.slug))
+    rows = [ScopeRow(each.spec.slug, _scope_text(each, account)) for each in found]
+    lost = sorted(set(ticked) - {row.slug for row in rows})
+    return rows + [ScopeRow(slug, line(Span(plain(slug)), Span("  cannot be called by it", ERROR))) for slug in lost]
+
+
+def _scope_text(endpoint: EndpointView, account: str) -> Line:
+    spec = endpoint.spec
+    whose = "" if spec.account == account else f", public, of {plain(spec.account)}"
+    return line(Span(plain(spec.slug)), Span(f"  {plain(spec.model)} on {plain(spec.gpu_type)}{whose}", Tone.MUTED))
+
+
+def scope_problem(slugs: Collection[str]) -> str | None:
+    """Why a key cannot be confined to `slugs`, or None."""
+    if len(slugs) <= KEY_ENDPOINTS_MAX:
+        return None
+    return f"a key is confined to at most {KEY_ENDPOINTS_MAX} endpoints, not {len(slugs)}"
 
 
 def ago(then_ns: int, now_ns: int) -> str:

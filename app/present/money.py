@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from app.format import fit, money, plain, rate_per_hour, rate_per_second, runway
-from app.present.chart import area, meter
+from app.present.chart import area, meter, ruled
 from app.present.lanes import Density
 from app.present.text import ERROR, WARNING, Line, Span, Tone, line, spread
 from orchestrator.contract.snapshot import AccountView
@@ -60,9 +60,7 @@ def rows(
         lines.extend(_others(others, room, max(height - 8, 1)))
     tall = 0 if others else min(max(height - 8, 0), 4)
     if tall and len(series_u) > 1:
-        low, top = min(series_u), max(series_u)
-        drawn = Tone.FAINT if tone is Tone.ACCENT else tone
-        lines.extend(area(series_u, room, tall, tone=drawn, low=low - max((top - low) // 2, 1), top=top))
+        lines.extend(_balance_chart(account, series_u, room, tall))
     lines.append(spread(line(Span("cost now", Tone.MUTED)), burn, room))
     lines.append(spread(line(Span("spent", Tone.MUTED)), spent, room))
     lines.append(
@@ -71,6 +69,17 @@ def rows(
     lines.extend(_runways(account, room, name_room=11))
     lines.append(_limits(account))
     return lines
+
+
+def _balance_chart(account: AccountView, series_u: tuple[int, ...], room: int, tall: int) -> list[Line]:
+    """The balance from nothing up, so that its distance from the two lines is what one sees."""
+    tone = balance_tone(account)
+    top = max(*series_u, account.warning_at_u * 5 // 4, 1)
+    chart = area(series_u, room, tall, tone=Tone.TRACK if tone is Tone.ACCENT else tone, top=top)
+    chart = ruled(chart, account.floor_u, f"{money(account.floor_u)} ", ERROR, top=top)
+    if account.warning_at_u > account.floor_u:
+        chart = ruled(chart, account.warning_at_u, f"{WARNING_H} h ", WARNING, top=top)
+    return chart
 
 
 def _others(others: tuple[AccountView, ...], room: int, tall: int) -> list[Line]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from app.cli import evidence
-from app.cli.amounts import day_of, exact_money, hours, instant, minute, split_money
 from app.format import plain, rate_per_hour
+from app.present import evidence
+from app.present.amounts import day_of, exact_money, hours, instant, minute, split_money
 from orchestrator.contract.accounting import ChargeSum, Statement, StatementLine
 from orchestrator.contract.snapshot import Tier
 
@@ -67,6 +67,8 @@ def _header(statement: Statement, lines: Sequence[StatementLine]) -> str:
         ("Price book", ", ".join(books) or "–"),
         ("Ledger", statement.instance),
     ]
+    if statement.simulated:
+        facts.insert(0, ("SIMULATED", "by a lab: nobody owes this"))
     shown = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     return (
         f'<header><div><p class="brand"><i></i>gpudeck</p><h1>{text(statement.account)}</h1>'

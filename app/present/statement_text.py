@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Final
 
-from app.cli import evidence
-from app.cli.amounts import exact_money, hours, instant
 from app.cli.output import Column, render_table
 from app.format import plain, rate_per_hour
+from app.present import evidence
+from app.present.amounts import exact_money, hours, instant
 from orchestrator.contract.accounting import Statement, StatementLine
 
 WIDTH: Final = 100
@@ -21,7 +21,7 @@ def render_text(statement: Statement, lines: Sequence[StatementLine]) -> str:
 
 
 def _document(statement: Statement, lines: Sequence[StatementLine]) -> Iterator[str]:
-    title = f"STATEMENT  {plain(statement.account)}"
+    title = f"STATEMENT  {plain(statement.account)}{'  (SIMULATED: nobody owes this)' if statement.simulated else ''}"
     yield f"{title}{evidence.period(statement):>{max(1, WIDTH - len(title))}}"
     yield "=" * WIDTH
     yield f"times are UTC, amounts US dollars; taken {instant(statement.taken_at_ns)}"

@@ -20,7 +20,7 @@ def rows(endpoint: EndpointView, room: int, height: int, density: Density) -> li
     traffic = endpoint.traffic
     if density is Density.COMPACT:
         return _compact(traffic, room)
-    sizes = _sizes(max(height - 4, 3))
+    sizes = chart_rows(max(height - 4, 3))
     lines = [_figures(traffic, room)]
     for title, note, series, tone, rows_here in zip(
         ("requests/s", "p95 latency", "queue"),
@@ -35,7 +35,7 @@ def rows(endpoint: EndpointView, room: int, height: int, density: Density) -> li
     return lines
 
 
-def _sizes(spare: int) -> tuple[int, int, int]:
+def chart_rows(spare: int) -> tuple[int, int, int]:
     """Rows for the three charts: equal shares, the first ones taking what is left."""
     share, left = divmod(spare, 3)
     first, second, third = (min(share + (1 if index < left else 0), _TALLEST) for index in range(3))

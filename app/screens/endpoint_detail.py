@@ -7,21 +7,28 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import ClassVar, Final
 
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 
 from app import actions
-from app.present import condition, detail, lanes, traffic
+from app.messages import QuestionAnswered, QuestionAsked
+from app.present import condition, detail, history, lanes, routing, snippets, traffic
 from app.present import events as event_rows
 from app.present.condition import Condition, Kind
+from app.present.history import RANGES, Past
 from app.present.lanes import Density, density_of
-from app.present.text import Line
+from app.present.text import BLANK, Line, Span, Tone, clip_line, line
 from app.screens.endpoint_actions import EndpointActions
 from app.widgets.panel import Panel
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.query import AskHistory
+from orchestrator.contract.routing import AskRouting, Bucket, Routing
 from orchestrator.contract.snapshot import EndpointView, EventView, GpuView
+
+MINUTE_NS: Final = 60 * SECOND_NS
+HISTOGRAM_ROWS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,29 @@ class DetailOf:
     now_ns: int
     events: tuple[EventView, ...]
     zone: tzinfo | None
+    past: Past | None = None
+    """The range that the charts show; None shows the live traffic."""
+    language: str = snippets.LANGUAGES[0]
+    latencies: tuple[Bucket, ...] | None = None
+    """Of the last 60 s; None until they are known."""
 
 
 Painter = Callable[[DetailOf, int, int, Density], list[Line]]
+
+
+def _charts(shown: DetailOf, room: int, height: int, density: Density) -> list[Line]:
+    if shown.past is None:
+        return traffic.rows(shown.endpoint, room, height, density)
+    return history.rows(shown.past, room, height, density)
+
+
+def _figures(shown: DetailOf, room: int) -> list[Line]:
+    figures = detail.figures(shown.endpoint, room)
+    if shown.latencies is None:
+        return figures
+    title = line(Span("replies of the last 60 s", Tone.MUTED))
+    return [*figures, BLANK, clip_line(title, room), *routing.histogram_rows(shown.latencies, room, HISTOGRAM_ROWS)]
+
 
 _SECTIONS: Final[tuple[tuple[str, str, str, Painter], ...]] = (
     ("summary", "Endpoint", "", lambda d, w, h, _: detail.summary(d.endpoint, d.now_ns, w)),
@@ -45,9 +72,9 @@ _SECTIONS: Final[tuple[tuple[str, str, str, Painter], ...]] = (
     ("cold", "Cold starts", "No start has been measured yet.", lambda d, w, h, _: detail.cold_starts(d.endpoint, w)),
     ("spec", "Specification", "", lambda d, w, h, _: detail.specification(d.endpoint, w)),
     ("events", "Events", event_rows.NO_EVENTS, lambda d, w, h, _: event_rows.rows(d.events, w, d.zone)),
-    ("charts", "Traffic", "", lambda d, w, h, density: traffic.rows(d.endpoint, w, h, density)),
-    ("figures", "Figures", "", lambda d, w, h, _: detail.figures(d.endpoint, w)),
-    ("call", "Call it", "", lambda d, w, h, _: detail.calling(d.endpoint, d.model_kind, w)),
+    ("charts", "Traffic", "", lambda d, w, h, density: _charts(d, w, h, density)),
+    ("figures", "Figures", "", lambda d, w, h, _: _figures(d, w)),
+    ("call", "Call it", "", lambda d, w, h, _: snippets.calling(d.endpoint, d.model_kind, d.language, w)),
 )
 _LEFT: Final = frozenset({"summary", "lanes", "workers", "cold", "spec", "events"})
 
@@ -81,6 +108,12 @@ class EndpointScreen(EndpointActions):
     def __init__(self, slug: str) -> None:
         super().__init__()
         self.slug = slug
+        self._past: Past | None = None
+        self._asked: tuple[AskHistory, int] | None = None
+        """The question about the range that is shown, and the minute in which it was asked."""
+        self._latencies: tuple[Bucket, ...] | None = None
+        self._looked_s = 0
+        """Second of the orchestrator's time at which the histogram was asked for last."""
 
     def panels(self) -> ComposeResult:
         made = {
@@ -119,14 +152,86 @@ class EndpointScreen(EndpointActions):
             if snapshot is not None and endpoint is not None:
                 now_ns = snapshot.taken_at_ns // SECOND_NS * SECOND_NS
                 about = tuple(event for event in snapshot.events if event.endpoint == self.slug)
-                panel.view = DetailOf(endpoint, snapshot.gpus, kind, now_ns, about, self.gpudeck.zone)
+                panel.view = DetailOf(
+                    endpoint, snapshot.gpus, kind, now_ns, about, self.gpudeck.zone, self._past, self.language,
+                    self._latencies,
+                )  # fmt: skip
         self.query_one("#summary", Panel).note = self.slug
+        self.query_one("#charts", Panel).note = (
+            "r shows 1 h … 30 d" if self._past is None else f"last {self._past.range.name}"
+        )
+        self._ask()
+        self._ask_latencies()
+
+    def _ask_latencies(self) -> None:
+        """Once a second, while there is something to ask about."""
+        if self.snapshot is None or self.chosen is None:
+            return
+        second = self.snapshot.taken_at_ns // SECOND_NS
+        if second != self._looked_s:
+            self._looked_s = second
+            self.post_message(QuestionAsked(AskRouting(slug=self.slug, latencies=True)))
+
+    def _ask(self) -> None:
+        """Ask for the range that is shown, at once and then every minute."""
+        if self._past is None or self.snapshot is None:
+            return
+        now_ns = self.snapshot.taken_at_ns
+        asked = history.question(self.slug, self._past.range, now_ns), now_ns // MINUTE_NS
+        if asked != self._asked:
+            self._asked = asked
+            self.post_message(QuestionAsked(asked[0]))
+
+    @on(QuestionAnswered)
+    def _take_latencies(self, event: QuestionAnswered) -> None:
+        if event.query == AskRouting(slug=self.slug, latencies=True) and isinstance(event.answer, Routing):
+            self._latencies = event.answer.latencies
+            self.show()
+
+    @on(QuestionAnswered)
+    def _take_history(self, event: QuestionAnswered) -> None:
+        if self._past is not None and self._asked is not None and event.query == self._asked[0]:
+            self._past = Past(self._past.range, event.answer, event.problem)
+            self.show()
+
+    def action_next_language(self) -> None:
+        """Show the call in the next language."""
+        at = snippets.LANGUAGES.index(self.language)
+        self.language = snippets.LANGUAGES[(at + 1) % len(snippets.LANGUAGES)]
+        self.show()
+        self.query_one("#call", Panel).scroll_visible(animate=False)
+
+    def action_next_range(self) -> None:
+        """Live, the last hour, day, week, month, and live again."""
+        at = -1 if self._past is None else RANGES.index(self._past.range)
+        self._past = Past(RANGES[at + 1]) if at + 1 < len(RANGES) else None
+        self._asked = None
+        self.show()
+        self.query_one("#charts", Panel).scroll_visible(animate=False)
 
     def action_go_to(self, number: int) -> None:
         """Focus the panel with that number."""
         panel = self.query_one(f"#{_SECTIONS[number - 1][0]}", Panel)
         panel.focus()
         panel.scroll_visible(animate=False)
+
+    def action_next_endpoint(self) -> None:
+        self._turn(1)
+
+    def action_previous_endpoint(self) -> None:
+        self._turn(-1)
+
+    def _turn(self, step: int) -> None:
+        """Show the endpoint before or after this one, around the end, with the range of the charts kept."""
+        slugs = [endpoint.spec.slug for endpoint in self.snapshot.endpoints] if self.snapshot else []
+        if not slugs:
+            return
+        # From a screen whose endpoint is gone both directions lead to a neighbour of where it stood: the first one.
+        self.slug = slugs[(slugs.index(self.slug) + step) % len(slugs)] if self.slug in slugs else slugs[0]
+        if self._past is not None:
+            self._past = Past(self._past.range)
+        self._asked = None
+        self.show()
 
     def action_go_back(self) -> None:
         self.app.pop_screen()

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from app.actions import ACTIONS, MOVEMENT, applies, key_text
+from app.actions import ACTIONS, MOVEMENT, applies, shown_keys
 from app.present import help as help_rows
 from app.present.condition import LIVE
 from app.present.text import Line
@@ -52,7 +52,6 @@ class HelpScreen(ModalScreen[None]):
         groups: dict[str, list[tuple[str, str]]] = {}
         for action in ACTIONS:
             if applies(action, behind):
-                keys = " ".join(key_text(key) for key in action.keys)
-                groups.setdefault(action.group, []).append((keys, action.help))
+                groups.setdefault(action.group, []).append((shown_keys(self.app, action), action.help))
         groups["Moving"] = list(MOVEMENT)
         return tuple((name, tuple(entries)) for name, entries in groups.items())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from uuid import uuid4
 
 from textual import events
 from textual.app import ComposeResult
@@ -11,12 +13,17 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from app.actions import WRITING, Where
+from app.messages import CommandRequested
 from app.present.condition import FeedState
 from app.widgets.chrome import SMALLEST, Banner, TitleBar, TooSmall
+from orchestrator.contract.lab import SPEEDS, SetSpeed
 from orchestrator.contract.snapshot import EndpointView, Snapshot
 
 if TYPE_CHECKING:
     from app.app import GpudeckApp
+
+
+LAB_ACTIONS: Final = frozenset({"slower", "faster"})
 
 
 class LiveScreen(Screen[Any]):
@@ -83,8 +90,32 @@ class LiveScreen(Screen[Any]):
         found = self.snapshot.endpoints if self.snapshot else ()
         return next((endpoint for endpoint in found if endpoint.spec.slug == slug), None)
 
+    def kind_of_model(self, slug: str) -> str:
+        """Kind of the endpoint's model. By the app's snapshot: a screen's own comes after its first mount."""
+        seen = self.gpudeck.snapshot
+        if seen is None:
+            return "service"
+        model = next((each.spec.model for each in seen.endpoints if each.spec.slug == slug), None)
+        return next((each.kind for each in seen.models if each.name == model), "service")
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in LAB_ACTIONS and (self.snapshot is None or self.snapshot.lab is None):
+            return False
         return not (self.gpudeck.readonly and action in WRITING)
+
+    def action_slower(self) -> None:
+        self._set_speed(max, [speed for speed in SPEEDS if speed < self._speed])
+
+    def action_faster(self) -> None:
+        self._set_speed(min, [speed for speed in SPEEDS if speed > self._speed])
+
+    @property
+    def _speed(self) -> int:
+        return self.snapshot.lab.speed if self.snapshot is not None and self.snapshot.lab is not None else 1
+
+    def _set_speed(self, nearest: Callable[[list[int]], int], others: list[int]) -> None:
+        if others:
+            self.post_message(CommandRequested(SetSpeed(id=uuid4().hex, speed=nearest(others)), quiet=True))
 
     def action_toggle_pause(self) -> None:
         self.gpudeck.toggle_pause()

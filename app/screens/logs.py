@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.reactive import reactive
 
 from app import actions
-from app.messages import LogsArrived, LogsWanted
+from app.messages import QuestionAnswered, QuestionAsked
 from app.present import condition
 from app.present import logs as log_rows
 from app.present.condition import Condition, Kind
@@ -18,7 +18,7 @@ from app.present.text import Line
 from app.screens.live import LiveScreen
 from app.widgets.chrome import FilterBar
 from app.widgets.panel import Panel
-from orchestrator.contract.query import LogLines, Logs
+from orchestrator.contract.query import AskLogs, LogLines, Logs
 
 POLL_S: Final = 1.0
 TAIL: Final = 400
@@ -30,15 +30,19 @@ class LogPanel(Panel):
     NAME = "Logs"
     EMPTY: ClassVar[str] = "No log lines yet."
     needle: reactive[str] = reactive("")
+    level: reactive[log_rows.Level] = reactive(log_rows.Level.ALL)
 
     def paint(self, width: int, height: int) -> list[Line]:
         found: tuple[LogLines, ...] = self.view if isinstance(self.view, tuple) else ()
-        return log_rows.rows(found, self.needle, width)
+        return log_rows.rows(found, self.needle, width, self.level)
 
     def _extra(self) -> object:
-        return self.needle
+        return self.needle, self.level
 
     def watch_needle(self) -> None:
+        self._repaint()
+
+    def watch_level(self) -> None:
         self._repaint()
 
 
@@ -70,16 +74,20 @@ class LogsScreen(LiveScreen):
     def ask(self) -> None:
         """Want the newest lines, unless nobody would see them."""
         if self.is_current and not self.feed.paused:
-            self.post_message(LogsWanted(self.slug, self.worker, TAIL))
+            self.post_message(QuestionAsked(self._query))
 
-    @on(LogsArrived)
-    def _take(self, event: LogsArrived) -> None:
-        if (event.slug, event.worker) != (self.slug, self.worker):
+    @property
+    def _query(self) -> AskLogs:
+        return AskLogs(slug=self.slug, worker=self.worker, tail=TAIL)
+
+    @on(QuestionAnswered)
+    def _take(self, event: QuestionAnswered) -> None:
+        if event.query != self._query:
             return
         self._problem = event.problem
         panel = self.query_one(LogPanel)
-        if isinstance(event.logs, Logs):
-            panel.view = event.logs.workers
+        if isinstance(event.answer, Logs):
+            panel.view = event.answer.workers
         self.show()
         if self._following:
             self.call_after_refresh(panel.scroll_end, animate=False)
@@ -91,7 +99,8 @@ class LogsScreen(LiveScreen):
             state = Condition(Kind.FAILED, self._problem)
         panel.condition = state
         following = "following" if self._following else "holding, f follows"
-        panel.note = f"{self.slug} · {self._label()} · {following}"
+        levels = "" if panel.level is log_rows.Level.ALL else f" · {panel.level}"
+        panel.note = f"{self.slug} · {self._label()} · {following}{levels}"
 
     def _workers(self) -> list[tuple[str, str]]:
         endpoint = self.endpoint(self.slug)
@@ -113,6 +122,12 @@ class LogsScreen(LiveScreen):
         self.query_one(LogPanel).view = ()
         self.show()
         self.ask()
+
+    def action_next_level(self) -> None:
+        """All lines, warnings and errors, errors alone, and all again."""
+        panel = self.query_one(LogPanel)
+        panel.level = log_rows.LEVELS[(log_rows.LEVELS.index(panel.level) + 1) % len(log_rows.LEVELS)]
+        self.show()
 
     def action_follow_logs(self) -> None:
         self._following = not self._following

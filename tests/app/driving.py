@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import Any
 
+from textual.notifications import Notify
 from textual.pilot import Pilot
 
 from app.app import GpudeckApp
@@ -46,6 +47,13 @@ def dialogs_wanted(app: GpudeckApp) -> list[tuple[Dialog, str | None]]:
     posted: list[Any] = app.posted  # type: ignore[attr-defined]
     unique = {id(message): message for message in posted if isinstance(message, DialogWanted)}
     return [(message.dialog, message.slug) for message in unique.values()]
+
+
+def notices(app: GpudeckApp) -> str:
+    """Titles and texts of the toasts there were: in a test they are not drawn."""
+    posted: list[Any] = app.posted  # type: ignore[attr-defined]
+    toasts = [message.notification for message in posted if isinstance(message, Notify)]
+    return "\n".join(f"{toast.title}: {toast.message}" for toast in toasts)
 
 
 def chosen(app: GpudeckApp) -> str | None:

@@ -58,6 +58,7 @@ class FakeClient:
         self.sent: list[Command] = []
         self.asked: list[Query] = []
         self.opened = 0
+        self.per_second = 0.0
         self.outcome: Callable[[Command], Outcome] = lambda command: Accepted(id=command.id, message="done")
         self.answer: Callable[[Query], Any] = example_answer
         self.unreachable: str | None = None
@@ -68,8 +69,9 @@ class FakeClient:
     def break_feed(self, reason: str) -> None:
         self._frames.put_nowait(ConnectionError(reason))
 
-    async def snapshots(self) -> AsyncIterator[Snapshot]:
+    async def snapshots(self, per_second: float = 4.0) -> AsyncIterator[Snapshot]:
         self.opened += 1
+        self.per_second = per_second
         while True:
             frame = await self._frames.get()
             if isinstance(frame, ConnectionError):

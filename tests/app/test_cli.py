@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,18 +23,7 @@ from tests.waiting import until
 
 CREATE = ("endpoint", "create", "new", "--model", "sketch", "--gpu", "L40")
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    monkeypatch.delenv("GPUDECK_API_KEY", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-async def fake(home: Path) -> AsyncIterator[FakeOrchestrator]:
-    async with FakeOrchestrator(places().socket_file) as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +17,7 @@ from orchestrator.contract.command import (
     Refused,
     UpdateEndpoint,
 )
-from orchestrator.contract.endpoint import QueueDelay, RequestCount, Visibility
-from orchestrator.contract.places import HOME_VARIABLE, places
+from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, RequestCount, ScalingPolicy, Visibility
 from orchestrator.contract.query import AskQuote
 from orchestrator.contract.snapshot import EndpointState, ProblemView, WorkerState
 from tests.app.cli_runner import gpudeck
@@ -29,18 +26,7 @@ from tests.waiting import until
 
 CREATE = ("endpoint", "create", "new", "--model", "sketch", "--gpu", "L40")
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    monkeypatch.delenv("GPUDECK_API_KEY", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-async def fake(home: Path) -> AsyncIterator[FakeOrchestrator]:
-    async with FakeOrchestrator(places().socket_file) as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("home")
 
 
 async def test_create_sends_the_whole_specification(fake: FakeOrchestrator) -> None:
@@ -87,6 +73,10 @@ async def test_setups(fake: FakeOrchestrator, options: tuple[str, ...], setup: s
         (("--workers", "1-2", "--policy", "magic"), "no policy 'magic'"),
         (("--workers", "1-2", "--policy", "request_count:x"), "'x' is not a whole number"),
         (("--workers", "1-2", "--policy", "queue_delay:-1"), "seconds: must be at least 0"),
+        (("--workers", "1-2", "--policy", "auto:soon"), "'soon' is not seconds"),
+        (("--workers", "1-2", "--policy", "auto:0"), "wait_p95_s: must be at least 0.1, not 0"),
+        (("--workers", "1-2", "--policy", "concurrency:70"), "target: must be at most 1.0, not 70"),
+        (("--workers", "1-2", "--policy", "concurrency:x"), "'x' is not a share of the slots, such as 0.7"),
         (("--workers", "1-2", "--env", "A"), "'A' is not K=V"),
         (("--workers", "1-2", "--env", "1A=x"), "env: '1A' is no variable name"),
         (("--workers", "1-2", "--concurrency", "0"), "concurrency: must be at least 1, not 0"),
@@ -99,6 +89,19 @@ async def test_a_wrong_specification_names_field_and_limit(
     assert result.exit_code == 2
     assert words in result.stderr
     assert fake.commands == []
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        ("auto", Auto()), ("auto:2.5", Auto(wait_p95_s=2.5)), ("concurrency", Concurrency()),
+        ("concurrency:0.5", Concurrency(target=0.5)), ("queue_delay", QueueDelay()), ("request_count", RequestCount()),
+    ],
+)  # fmt: skip
+async def test_policies_by_name_and_number(fake: FakeOrchestrator, written: str, policy: ScalingPolicy) -> None:
+    await gpudeck(*CREATE, "--workers", "0-5", "--policy", written)
+    assert isinstance(fake.commands[0], CreateEndpoint)
+    assert fake.commands[0].spec.policy == policy
 
 
 async def test_a_wrong_slug_is_a_sentence(fake: FakeOrchestrator) -> None:
@@ -174,6 +177,20 @@ async def test_update_sends_only_what_changes(fake: FakeOrchestrator) -> None:
     result = await gpudeck("endpoint", "update", "sketch", "--max", "4", "--private")
     assert isinstance(fake.commands[0], UpdateEndpoint), result.stderr
     assert fake.commands[0].changes.model_dump(exclude_none=True) == {"maximum": 4, "visibility": "private"}
+
+
+async def test_concurrency_goes_back_to_the_models_own(fake: FakeOrchestrator) -> None:
+    result = await gpudeck("endpoint", "update", "sketch", "--concurrency", "default")
+    assert isinstance(fake.commands[0], UpdateEndpoint), result.stderr
+    assert fake.commands[0].changes.model_dump(exclude_none=True) == {"concurrency": "default"}
+    made = await gpudeck(*CREATE, "--workers", "1-2", "--concurrency", "default")
+    assert isinstance(fake.commands[1], CreateEndpoint), made.stderr
+    assert fake.commands[1].spec.concurrency is None
+    for wrong, said in (("many", "'many' is neither a whole number nor the word default"), ("0", "concurrency")):
+        refused = await gpudeck("endpoint", "update", "sketch", "--concurrency", wrong)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    assert len(fake.commands) == 2
 
 
 async def test_update_is_checked_against_what_there_is(fake: FakeOrchestrator) -> None:

@@ -17,8 +17,9 @@ import pytest
 
 from app.cli.logs import new_lines
 from app.cli.output import Column, render_table
-from app.cli.reports import flatten, scalar
+from app.cli.reports import flatten
 from app.cli.root import cli
+from app.present.settings import scalar
 from orchestrator.contract.places import HOME_VARIABLE, places
 from tests.app.cli_runner import gpudeck_sync
 from tests.app.fake_orchestrator import FakeOrchestrator

@@ -16,8 +16,8 @@ import pytest
 
 from app.cli import ledger as work
 from app.cli.exits import CliError
-from app.cli.statement_html import render_html
-from app.cli.statement_text import render_text
+from app.present.statement_html import render_html
+from app.present.statement_text import render_text
 from orchestrator.contract.accounting import JournalRow, Statement
 from orchestrator.contract.places import HOME_VARIABLE, places
 from tests.app.cli_runner import gpudeck_sync

@@ -10,7 +10,8 @@ import pytest
 from app.actions import ACTIONS, Where, bindings
 from app.app import GpudeckApp
 from app.feed import RETRY_FIRST_S, RETRY_MAX_S, follow
-from app.messages import Dialog, FeedLost, QuoteArrived, QuoteWanted, SnapshotArrived
+from app.messages import Dialog, FeedLost, QuestionAnswered, QuestionAsked, SnapshotArrived
+from app.preferences import Preferences
 from app.present.condition import Kind
 from app.screens.dashboard import DashboardScreen
 from app.screens.endpoint_detail import EndpointScreen
@@ -20,6 +21,7 @@ from app.widgets.panel import Panel
 from app.widgets.panels import EventLog, TrafficPanel
 from orchestrator.contract.command import EnableEndpoint, RefusalCode, Refused, UpdateEndpoint
 from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.query import AskQuote
 from orchestrator.contract.snapshot import EndpointView
 from tests.app.driving import chosen, dialogs_wanted, running
 from tests.app.fakes import FakeClient, bare, rich
@@ -204,13 +206,12 @@ async def test_refusal_and_silence_are_shown_as_errors() -> None:
 async def test_quotes_come_back_to_whoever_is_on_the_stack() -> None:
     async with running(rich()) as (app, client, _):
         spec = EndpointSpec(slug="new", model="sketch", gpu_type="L40", baseline=1, maximum=2)
-        app.screen.post_message(QuoteWanted(spec))
+        app.screen.post_message(QuestionAsked(AskQuote(spec=spec)))
         posted: list[Any] = app.posted  # type: ignore[attr-defined]
-        await until(lambda: any(isinstance(message, QuoteArrived) for message in posted))
-        answer = next(message for message in posted if isinstance(message, QuoteArrived))
-        assert answer.spec == spec
-        assert answer.quote is not None
-        assert answer.quote.baseline_per_hour_u == 2_670_000
+        await until(lambda: any(isinstance(message, QuestionAnswered) for message in posted))
+        answer = next(message for message in posted if isinstance(message, QuestionAnswered))
+        assert answer.query == AskQuote(spec=spec)
+        assert answer.answer.baseline_per_hour_u == 2_670_000
         assert len(client.asked) == 1
 
 
@@ -315,6 +316,6 @@ async def test_quit_asks_when_connected() -> None:
 
 @pytest.mark.parametrize("theme", ["gpudeck-dark", "gpudeck-light", "gpudeck-contrast"])
 async def test_themes_paint_the_same_text(theme: str) -> None:
-    async with running(rich(), theme=theme) as (app, _, _):
+    async with running(rich(), preferences=Preferences(theme=theme.removeprefix("gpudeck-"))) as (app, _, _):
         assert app.theme == theme
         assert "● w1 B busy" in screen_text(app)

@@ -8,7 +8,7 @@ from app.demo.pictures import load_pictures
 from app.demo.report import Seen, build, dollars, rows
 from app.demo.scenario import BURST_MAX, BURST_MIN, Picture, Scenario, Unfit, burst, fit
 from app.demo.timeline import Timeline
-from app.loadtest import Reply, summarise
+from app.loadtest.engine import Reply, summarise
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
 from orchestrator.contract.endpoint import QueueDelay
 from orchestrator.contract.query import Verification

@@ -9,12 +9,14 @@ from app.present import keys
 from app.screens.dialogs.fields import Choice, ListChoice
 from app.screens.dialogs.keys import KeysDialog, RevokeDialog
 from app.screens.dialogs.new_key import NewKeyDialog, SecretDialog
+from app.screens.dialogs.scope import ScopeChoice
 from app.screens.dialogs.top_up import TopUpDialog
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.command import Accepted, Command, CreateKey, Outcome, RevokeKey, TopUp
+from orchestrator.contract.endpoint import Visibility
 from orchestrator.contract.snapshot import KeyView
 from tests.app import fakes
-from tests.app.dialog_stage import HeldClient, refusing, silent, stage
+from tests.app.dialog_stage import HeldClient, Stage, refusing, silent, stage
 from tests.waiting import until
 
 SECRET = "gpd_1a2b3c4d_" + "Ab-_" * 10 + "xyz"
@@ -107,6 +109,92 @@ async def test_a_new_key_shows_its_secret_once_until_it_is_put_away() -> None:
         await held.press("d")
         await held.front(KeysDialog)
         assert SECRET not in held.text()
+
+
+async def new_key_form(held: Stage) -> ScopeChoice:
+    """The form for a new key with a name in it and the focus on the endpoints."""
+    await held.press("n")
+    await held.front(NewKeyDialog)
+    await held.type("name", "ci")
+    scope: ScopeChoice = held.top.query_one(ScopeChoice)
+    scope.focus()
+    await held.pilot.pause()
+    return scope
+
+
+async def test_a_key_is_confined_to_the_endpoints_that_are_ticked() -> None:
+    client = fakes.FakeClient(fakes.rich())
+    client.outcome = granting
+    async with stage(Dialog.KEYS, client=client) as held:
+        scope = await new_key_form(held)
+        await held.shows("■ all, those made later too")
+        await held.press("down", "space", "down", "down", "space")
+        await held.shows("□ all, those made later too")
+        await held.shows("■ llama-70b vllm on H100")
+        await held.shows("□ sketch")
+        await held.shows("■ thumbs")
+        await held.press("space", "up", "space")
+        assert scope.scope == ("llama-70b", "sketch")
+        await held.press("ctrl+s")
+        await held.front(SecretDialog)
+        assert client.sent[0].endpoints == ("llama-70b", "sketch")  # type: ignore[union-attr]
+
+
+async def test_the_first_row_takes_every_tick_away() -> None:
+    client = fakes.FakeClient(fakes.rich())
+    client.outcome = granting
+    async with stage(Dialog.KEYS, client=client) as held:
+        scope = await new_key_form(held)
+        await held.press("end", "space", "home", "space")
+        assert scope.scope == ()
+        await held.press("ctrl+s")
+        await held.front(SecretDialog)
+        assert client.sent[0].endpoints == ()  # type: ignore[union-attr]
+
+
+async def test_a_click_ticks() -> None:
+    async with stage(Dialog.KEYS) as held:
+        scope = await new_key_form(held)
+        await held.pilot.click(scope, offset=(3, 2))
+        await held.pilot.pause()
+        assert (scope.scope, scope.chosen) == (("sketch",), "sketch")
+        await held.pilot.click(scope, offset=(3, 2))
+        await held.pilot.pause()
+        assert scope.scope == ()
+
+
+async def test_a_ticked_endpoint_that_goes_away_does_not_open_the_key_to_all() -> None:
+    client = fakes.FakeClient(fakes.rich())
+    client.outcome = refusing("endpoints: account local has no endpoint 'sketch'", "endpoints")
+    async with stage(Dialog.KEYS, client=client) as held:
+        scope = await new_key_form(held)
+        scope.toggle("sketch")
+        client.push(fakes.rich(endpoints=tuple(e for e in fakes.rich().endpoints if e.spec.slug != "sketch")))
+        await held.shows("■ sketch cannot be called by it")
+        await held.press("ctrl+s")
+        assert (await held.sent()).endpoints == ("sketch",)
+        await until(lambda: held.problem("endpoints") != "", what="the refusal")
+        assert held.top.focused is scope
+
+
+async def test_another_account_is_offered_what_it_may_call() -> None:
+    seen = fakes.rich(accounts=(fakes.account(), fakes.account(name="team")))
+    public = seen.endpoints[0].model_copy(
+        update={"spec": seen.endpoints[0].spec.model_copy(update={"visibility": Visibility.PUBLIC})}
+    )
+    client = fakes.FakeClient(seen.model_copy(update={"endpoints": (public, *seen.endpoints[1:])}))
+    async with stage(Dialog.KEYS, client=client) as held:
+        scope = await new_key_form(held)
+        assert len(scope.keys) == 1 + len(seen.endpoints)
+        await held.choose("account", "team")
+        assert scope.keys == ("", public.spec.slug)
+        await held.shows("public, of local")
+
+
+def test_a_key_is_confined_to_so_many_endpoints_at_most() -> None:
+    slugs = [f"e-{number}" for number in range(65)]
+    assert keys.scope_problem(slugs[:64]) is None
+    assert keys.scope_problem(slugs) == "a key is confined to at most 64 endpoints, not 65"
 
 
 async def test_a_key_without_days_never_expires() -> None:

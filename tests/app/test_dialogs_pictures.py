@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.messages import Dialog
+from app.screens.dialogs.new_key import NewKeyDialog
+from app.screens.dialogs.scope import ScopeChoice
 from orchestrator.contract.snapshot import EngineKind, EngineView
 from tests.app import fakes
 from tests.app.dialog_stage import SMALL, WIDE, stage
@@ -30,6 +32,17 @@ async def test_picture(name: str, dialog: Dialog, size: tuple[int, int], shown: 
         await held.shows(shown)
         await held.pilot.pause()
         assert_picture(held.app, f"dialog_{name}")
+
+
+async def test_picture_of_the_new_key_form() -> None:
+    async with stage(Dialog.KEYS, client=fakes.FakeClient(SIMULATED)) as held:
+        await held.press("n")
+        await held.front(NewKeyDialog)
+        await held.type("name", "ci-pipeline")
+        held.top.query_one(ScopeChoice).focus()
+        await held.press("down", "space")
+        await held.shows("■ llama-70b")
+        assert_picture(held.app, "dialog_new_key_80x24")
 
 
 @pytest.mark.parametrize("size", [(60, 20), SMALL, WIDE])

@@ -7,9 +7,19 @@ from dataclasses import fields, replace
 import pytest
 
 from app.present import credit, form, offer
+from app.present import policy as scaling
 from app.present.form import LABELS, Invalid, Texts
 from app.present.text import text, width
-from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, QueueDelay, RequestCount, Visibility
+from orchestrator.contract.endpoint import (
+    Auto,
+    Concurrency,
+    EndpointChanges,
+    EndpointSpec,
+    QueueDelay,
+    RequestCount,
+    ScalingPolicy,
+    Visibility,
+)
 from orchestrator.contract.limits import RESERVED_SLUGS, slug_problem
 from orchestrator.contract.query import AskQuote, Quote
 from orchestrator.contract.secrets import MASK
@@ -52,6 +62,8 @@ def test_a_good_form_is_the_specification() -> None:
         spec(baseline=0, maximum=10, policy=QueueDelay(seconds=0.5), concurrency=7, env={"A": "1", "B": "x=y z"}),
         spec(policy=RequestCount(value=9), visibility=Visibility.PUBLIC, queue_limit=0, startup_deadline_s=7_200),
         spec(account="team", idle_timeout_s=1, execution_timeout_s=86_400, queue_timeout_s=1),
+        spec(policy=Concurrency(target=0.55)),
+        spec(policy=Auto(wait_p95_s=2.5)),
     ],
 )
 def test_a_specification_survives_being_typed(one: EndpointSpec) -> None:
@@ -128,6 +140,47 @@ def test_request_count_takes_whole_numbers_only() -> None:
     assert "whole number of requests for each worker from 1 to 10,000" in found.problems["policy"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "typed", "said"),
+    [
+        ("concurrency", "0", "'0' is not a share of the slots in percent from 1 to 100, such as 70"),
+        ("concurrency", "101", "from 1 to 100"),
+        ("concurrency", "", "needs a share of the slots"),
+        ("auto", "0", "'0' is not a wait in seconds from 0.1 to 3,600, such as 10 or 0.5"),
+        ("auto", "3601", "from 0.1 to 3,600"),
+        ("auto", "soon", "'soon' is not a wait"),
+    ],
+)
+def test_the_number_of_a_policy_has_its_own_limits(policy: str, typed: str, said: str) -> None:
+    found = form.read(replace(GOOD, policy=policy, threshold=typed), fakes.rich())
+    assert said in found.problems["policy"]
+
+
+@pytest.mark.parametrize(
+    "policy", [Auto(wait_p95_s=5, wait_price=3), Concurrency(target=0.5, stable_s=120, panic_s=10)]
+)
+def test_an_edit_keeps_what_the_form_does_not_show_of_a_policy(policy: ScalingPolicy) -> None:
+    before = spec(policy=policy)
+    assert form.read(Texts.of(before), fakes.rich(), before).spec == before
+    moved = form.read(replace(Texts.of(before), threshold="60"), fakes.rich(), before).spec
+    assert moved is not None
+    assert moved.policy != policy
+    assert dict(moved.policy) | {"target": 0, "wait_p95_s": 0} == dict(policy) | {"target": 0, "wait_p95_s": 0}
+
+
+def test_policies_have_words_and_a_notation() -> None:
+    told = [(scaling.words(each), scaling.notation(each)) for each in (QueueDelay(seconds=0.5), RequestCount(value=3))]
+    told += [(scaling.words(each), scaling.notation(each)) for each in (Concurrency(), Auto(), Auto(wait_price=2))]
+    assert told == [
+        ("queue delay 0.5 s", "queue_delay:0.5"),
+        ("3 requests a worker", "request_count:3"),
+        ("70% of slots in use", "concurrency:0.7"),
+        ("auto, p95 wait 10 s", "auto:10"),
+        ("auto, p95 wait 10 s, 2 worker-s a second", "auto:10"),
+    ]
+    assert [kind for kind, _ in scaling.CHOICES] == list(scaling.HINTS)
+
+
 def test_a_model_of_another_engine_is_refused_with_the_reason_but_kept_by_an_edit() -> None:
     host = fakes.rich(engine=PROCESS)
     found = form.read(replace(GOOD, model="vllm"), host)
@@ -141,10 +194,14 @@ def test_an_edit_keeps_its_slug_and_a_gpu_type_that_went_away() -> None:
     assert form.read(Texts.of(kept), fakes.rich(), kept).spec == kept
 
 
-def test_an_edit_cannot_empty_the_concurrency() -> None:
+def test_an_emptied_concurrency_goes_back_to_the_models_own() -> None:
     kept = spec(concurrency=4)
-    found = form.read(replace(Texts.of(kept), concurrency=""), fakes.rich(), kept)
-    assert "cannot be emptied" in found.problems["concurrency"]
+    found = form.read(replace(Texts.of(kept), concurrency=" "), fakes.rich(), kept)
+    assert found.spec is not None
+    assert [(change.before, change.after) for change in form.diff(kept, found.spec)] == [("4", "model's own")]
+    changes = form.update(kept, found.spec)
+    assert changes == EndpointChanges(concurrency="default")
+    assert changes.apply(kept) == found.spec
 
 
 def test_a_masked_secret_is_kept_by_an_edit_and_refused_where_there_is_none_to_keep() -> None:

@@ -10,7 +10,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.loadtest import Percentiles, Reply, Shot, percentile, rising, run_load, steady, summarise, truthy, whole
+from app.loadtest.engine import Percentiles, Reply, Shot, percentile, rising, run_load, steady, summarise, truthy, whole
 
 
 def reply(index: int, latency_ms: float, *, at_s: float = 0.0, status: int | None = 200, **more: object) -> Reply:

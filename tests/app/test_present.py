@@ -6,7 +6,21 @@ from datetime import UTC
 
 import pytest
 
-from app.present import chart, condition, detail, endpoints, events, gpus, header, lanes, logs, money, table, traffic
+from app.present import (
+    chart,
+    condition,
+    detail,
+    endpoints,
+    events,
+    gpus,
+    header,
+    lanes,
+    logs,
+    money,
+    snippets,
+    table,
+    traffic,
+)
 from app.present.condition import FeedState, Kind
 from app.present.lanes import Density
 from app.present.text import Line, Span, Tone, clip_line, flow, line, pad, spread, text, width, wrap
@@ -42,7 +56,8 @@ def test_no_presenter_writes_past_its_room(room: int, density: Density) -> None:
         painted += detail.worker_rows(endpoint, snapshot.gpus, now, room) if room >= 58 else []
         painted += detail.cold_starts(endpoint, room)
         painted += detail.figures(endpoint, room) + detail.specification(endpoint, room)
-        painted += detail.calling(endpoint, "image", room)
+        for language in snippets.LANGUAGES:
+            painted += snippets.calling(endpoint, "image", language, room)
     assert [text(each) for each in painted if width(each) > room] == []
 
 
@@ -301,3 +316,11 @@ def test_table_leaves_out_the_highest_rank_first() -> None:
     )
     assert [kept.key for kept, _ in table.choose(columns, 10, 1)] == ["a", "c"]
     assert [size for _, size in table.choose(columns, 20, 1)] == [4, 4, 10]
+
+
+def test_logs_can_be_narrowed_to_what_is_wrong() -> None:
+    found = (LogLines(worker_id="a", label="w1", lines=("fine", "WARNING slow", "Traceback (most recent)")),)
+    shown = {level: texts(logs.rows(found, "", 60, level)) for level in logs.LEVELS}
+    wrong = ["WARNING slow", "Traceback (most recent)"]
+    assert list(shown.values()) == [["fine", *wrong], wrong, wrong[1:]]
+    assert texts(logs.rows(found, "trace", 60, logs.Level.WARNINGS)) == ["Traceback (most recent)"]

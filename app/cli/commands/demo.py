@@ -14,9 +14,12 @@ from app.cli.options import common, settings
 @click.option("--gpus", metavar="TYPE:N", default="L40:2", show_default=True,
               help="Declared (simulated) GPUs; `probe` uses the real ones.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Keep the demo's home directory with ledger and logs.")
+@click.option("--lab", is_flag=True, help="A simulated day in time-lapse instead: nothing in it is real.")
+@click.option("--speed", type=click.IntRange(1, 600), default=60, show_default=True,
+              help="Of a lab: how many times as fast as time; < and > change it.")  # fmt: skip
 @click.option("--timeout", type=float, default=180.0, show_default=True, help="Seconds for the whole tour.")
 @common
-def demo(headless: bool, engine: str, gpus: str, keep: bool, timeout: float) -> None:
+def demo(headless: bool, engine: str, gpus: str, keep: bool, lab: bool, speed: int, timeout: float) -> None:
     """A tour with real requests, on a private orchestrator.
 
     It creates an endpoint with one worker, sends more pictures than that one
@@ -27,12 +30,23 @@ def demo(headless: bool, engine: str, gpus: str, keep: bool, timeout: float) -> 
     Exit code 0 only if every request succeeded, the workers went 1, 2, 1, and
     the ledger adds up.
 
+    With --lab the dashboard shows a simulated host whose clock runs up to 600
+    times as fast: a day of scaling, the warning of low credit and the shut-off
+    at $10 in two minutes. The core is the real one; workers, requests and
+    money are SIMULATED, in a home that is thrown away.
+
     \b
     Examples:
       gpudeck demo
       gpudeck demo --headless -o json > report.json
       gpudeck demo --engine docker --keep
+      gpudeck demo --lab --speed 600
     """
+    if lab:
+        from app.cli.lab import run_lab
+
+        run_lab(settings(), headless=headless, speed=speed, keep=keep, timeout_s=timeout)
+        return
     from app.cli.demo import run_demo
 
     run_demo(settings(), headless=headless, engine=engine, gpus=gpus, keep=keep, timeout_s=timeout)

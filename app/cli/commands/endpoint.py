@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from app.cli.options import common, complete_slug, settings
+from app.cli.options import WholeOrDefault, common, complete_slug, settings
 from orchestrator.contract.presets import PRESETS
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -21,8 +21,14 @@ FIELDS: Final = (
     click.option("--execution-timeout", "execution_timeout_s", type=int, help="Seconds a request may run."),
     click.option("--queue-timeout", "queue_timeout_s", type=int, help="Seconds a request may wait for a worker."),
     click.option("--queue-limit", type=int, help="Requests that may wait."),
-    click.option("--policy", metavar="NAME[:VALUE]", help="queue_delay[:4] (s) or request_count[:4]."),
-    click.option("--concurrency", type=int, help="Requests a worker takes at a time."),
+    click.option(
+        "--policy",
+        metavar="NAME[:VALUE]",
+        help="auto[:10] or queue_delay[:4] (s), request_count[:4], concurrency[:0.7].",
+    ),
+    click.option(
+        "--concurrency", type=WholeOrDefault(), help="Requests a worker takes at a time; default: as its model says."
+    ),
     click.option("--public/--private", default=None, help="Who may call: any valid key, or the owner's only."),
     click.option(
         "--env",

@@ -23,6 +23,11 @@ from app.cli.options import common, complete_slug, settings
 @click.option("-X", "--method", default="POST", show_default=True, help="HTTP method.")
 @click.option("--key", envvar="GPUDECK_API_KEY", show_envvar=True,
               help="API key; without one, a key that lives for a minute is made.")  # fmt: skip
+@click.option("--async", "deferred", is_flag=True,
+              help="Do not wait: print the id of the request instead.")  # fmt: skip
+@click.option("--webhook", metavar="URL", help="With --async: whom to tell when it is over.")
+@click.option("--attempts", type=click.IntRange(1, 10), metavar="N",
+              help="With --async: most attempts, should workers be lost; 3 without it.")  # fmt: skip
 @click.option("--timeout", type=float, default=1_200.0, show_default=True, help="Seconds for the whole reply.")
 @common
 def call(**given: Any) -> None:
@@ -37,7 +42,16 @@ def call(**given: Any) -> None:
       gpudeck call sketch --image cat.jpg -q operation=stylise > cat.png
       gpudeck call echo --json '{"tokens": 5}'
       gpudeck call echo --path /health -X GET
+      gpudeck call sketch --image cat.jpg --async
     """
     from app.cli.requests import Call, send_request
 
-    send_request(settings(), Call(**given))
+    deferred, webhook, attempts = given.pop("deferred"), given.pop("webhook"), given.pop("attempts")
+    if not deferred:
+        if webhook or attempts:
+            raise click.UsageError("--webhook and --attempts go with --async")
+        send_request(settings(), Call(**given))
+        return
+    from app.cli.deferred import submit_request
+
+    submit_request(settings(), Call(**given), webhook, attempts)

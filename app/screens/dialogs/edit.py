@@ -13,17 +13,22 @@ from app.screens.dialogs.dialog import DialogScreen
 from app.screens.dialogs.endpoint_form import EndpointForm
 from app.screens.dialogs.fields import ActionButton, Lines
 from orchestrator.contract.command import Command, UpdateEndpoint
-from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec
 from orchestrator.contract.snapshot import Snapshot
 
 
 class EditDialog(EndpointForm):
     """The same form, filled in. Shows what changes and what that does to the workers; sends the changed fields only.
 
-    Raises LookupError when the snapshot has no endpoint of that slug.
+    `changes` are filled in already, as if they had been typed; they count when the user saves. Raises LookupError when
+    the snapshot has no endpoint of that slug.
     """
 
     HEADING: ClassVar[str] = "Edit"
+
+    def __init__(self, snapshot: Snapshot, slug: str | None, changes: EndpointChanges | None = None) -> None:
+        self._offered = changes  # before the form asks for its initial texts
+        super().__init__(snapshot, slug)
 
     @property
     def heading(self) -> str:
@@ -36,7 +41,8 @@ class EditDialog(EndpointForm):
         raise LookupError(f"no endpoint {self.slug}")
 
     def initial(self) -> Texts:
-        return Texts.of(self.edited())
+        spec = self.edited()
+        return Texts.of(spec if self._offered is None else self._offered.apply(spec))
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Cancel", "esc", "cancel")
@@ -82,9 +88,9 @@ class GoneDialog(DialogScreen):
         yield ActionButton("Close", "esc", "cancel")
 
 
-def open_edit(snapshot: Snapshot, slug: str | None) -> DialogScreen:
-    """The edit dialog for `slug`, or one that says it is gone."""
+def open_edit(snapshot: Snapshot, slug: str | None, changes: EndpointChanges | None = None) -> DialogScreen:
+    """The edit dialog for `slug` with `changes` filled in, or one that says it is gone."""
     try:
-        return EditDialog(snapshot, slug)
+        return EditDialog(snapshot, slug, changes)
     except LookupError:
         return GoneDialog(snapshot, slug)

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from app.format import plain
 from app.present import form, offer
+from app.present import policy as scaling
 from app.present.form import Texts
 from app.screens.dialogs.fields import Choice, Field, InlineChoice, ListChoice, TextInput, TextLines, unit
 from orchestrator.contract.presets import PRESETS
@@ -88,7 +89,7 @@ class EndpointFields(Vertical):
             "model": self._models,
             "gpu_type": self._gpu_types,
             "account": InlineChoice([(a.name, plain(a.name)) for a in snapshot.accounts], id="account"),
-            "policy": InlineChoice([("queue_delay", "queue delay"), ("request_count", "requests")], id="policy"),
+            "policy": InlineChoice(scaling.CHOICES, id="policy"),
             "visibility": InlineChoice(
                 [("private", "private: own keys"), ("public", "public: any valid key")], id="visibility"
             ),
@@ -176,8 +177,7 @@ class EndpointFields(Vertical):
         self._preset.chosen = preset.name if preset else None
         self._summary.hint(preset.summary if preset else "your own setup")
         self._fields["slug"].hint("stays as it is" if self._fixed_slug else f"POST /v1/{texts.slug.strip() or '…'}")
-        by_delay = texts.policy == "queue_delay"
-        self._fields["policy"].hint("s waiting: one more" if by_delay else "per worker")
+        self._fields["policy"].hint(scaling.HINTS[texts.policy])
         model = next((each for each in self._snapshot.models if each.name == texts.model), None)
         own = f", empty: {model.concurrency} as the model says" if model else ""
         self._fields["concurrency"].hint(f"requests at a time{own}")

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.widgets import Input, TextArea
 
-from app.messages import Dialog, DialogWanted, QuoteArrived, QuoteWanted
+from app.messages import Dialog, DialogWanted, QuestionAnswered, QuestionAsked
 from app.present import form, offer
 from app.present.form import Reading, Texts
 from app.present.offer import Offer
@@ -21,6 +21,7 @@ from app.screens.dialogs.fields import Choice, Lines, ListChoice
 from orchestrator.contract.command import Command, Refused
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.presets import PRESETS
+from orchestrator.contract.query import AskQuote
 from orchestrator.contract.snapshot import Snapshot
 
 _ROOMY = 36
@@ -137,15 +138,15 @@ class EndpointForm(DialogScreen):
     def _want_quote(self, spec: EndpointSpec) -> None:
         if self._asked is None and spec != self.offer.spec:
             self._asked = spec
-            self.post_message(QuoteWanted(spec))
+            self.post_message(QuestionAsked(AskQuote(spec=spec)))
 
-    @on(QuoteArrived)
-    def _take_quote(self, event: QuoteArrived) -> None:
-        if event.spec != self._asked:
+    @on(QuestionAnswered)
+    def _take_quote(self, event: QuestionAnswered) -> None:
+        if not isinstance(event.query, AskQuote) or event.query.spec != self._asked:
             return
-        self._asked = None
-        if self.reading.spec == event.spec or self.offer.quote is None:
-            self.offer = Offer(event.spec, event.quote, event.problem)
+        spec, self._asked = event.query.spec, None
+        if self.reading.spec == spec or self.offer.quote is None:
+            self.offer = Offer(spec, event.answer, event.problem)
         self.look()
 
     def on_screen_resume(self) -> None:

@@ -16,12 +16,13 @@ from app.present.form import Invalid
 from app.present.text import Line, Span, Tone, line, wrap
 from app.screens.dialogs.dialog import DialogScreen
 from app.screens.dialogs.fields import ActionButton, Choice, Field, InlineChoice, Lines, TextInput
+from app.screens.dialogs.scope import ScopeChoice
 from orchestrator.contract.command import Accepted, Command, CreateKey, Refused
 from orchestrator.contract.snapshot import Snapshot
 
 
 class NewKeyDialog(DialogScreen):
-    """A name, and days to live if it should end by itself."""
+    """A name, the endpoints it may call, and days to live if it should end by itself."""
 
     HEADING: ClassVar[str] = "New API key"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,12 +38,20 @@ class NewKeyDialog(DialogScreen):
         if len(accounts) > 1:
             names = [(account.name, plain(account.name)) for account in accounts]
             yield Field("Account", InlineChoice(names, id="account"), names=["account"])
+        yield Field("May call", ScopeChoice(id="scope"), names=["endpoints"])
+
+    def fit(self, width: int, height: int) -> None:
+        self.query_one(ScopeChoice).rows_max = max(height - 14, 3)
+
+    def show(self) -> None:
+        self.query_one(ScopeChoice).offer_endpoints(self.seen.endpoints, self._account())
 
     def buttons(self) -> ComposeResult:
         yield ActionButton("Cancel", "esc", "cancel")
         yield ActionButton("Create key", "^s", "submit", main=True)
 
     def begin(self) -> None:
+        self.query_one("#frame").border_subtitle = Content("space ticks an endpoint")
         for choice in self.query("#account").results(Choice):
             choice.chosen = self._account()
         self.query_one("#name").focus()
@@ -59,9 +68,21 @@ class NewKeyDialog(DialogScreen):
     def _typed(self, event: Input.Changed) -> None:
         self._judge({event.input.id or ""})
 
+    @on(Choice.Picked, "#account")
+    def _change_account(self) -> None:
+        self.show()
+
+    @on(ScopeChoice.Ticked)
+    def _change_scope(self) -> None:
+        self.show()
+        self._judge({"endpoints"})
+
     def _judge(self, said: set[str]) -> tuple[str, int | None] | None:
         """Name and seconds to live, or None with the reasons beside the fields in `said`."""
         problems: dict[str, str] = {}
+        too_many = keys.scope_problem(self.query_one(ScopeChoice).scope)
+        if too_many is not None:
+            problems["endpoints"] = too_many
         name, ttl_s = "", None
         try:
             name = form.key_name(self._text("name"))
@@ -77,16 +98,22 @@ class NewKeyDialog(DialogScreen):
         if not problems:
             return name, ttl_s
         if len(said) > 1:
-            self.query_one(f"#{next(iter(problems))}").focus()
+            self._focus_field(next(iter(problems)))
         return None
+
+    def _focus_field(self, name: str) -> None:
+        # Not `#endpoints`: the dashboard lays that out, and its style sheet holds for the whole app.
+        self.query_one("#scope" if name == "endpoints" else f"#{name}").focus()
 
     @on(Input.Submitted)
     def action_submit(self) -> None:
-        found = self._judge({"name", "ttl"})
+        found = self._judge({"name", "ttl", "endpoints"})
         if found is not None:
             name, ttl_s = found
-            account = self._account()
-            self.send(lambda command_id: CreateKey(id=command_id, account=account, name=name, ttl_s=ttl_s))
+            account, scope = self._account(), self.query_one(ScopeChoice).scope
+            self.send(
+                lambda command_id: CreateKey(id=command_id, account=account, name=name, ttl_s=ttl_s, endpoints=scope)
+            )
 
     def accepted(self, command: Command, outcome: Accepted) -> None:
         self.dismiss()
@@ -96,7 +123,7 @@ class NewKeyDialog(DialogScreen):
         for field in self.query(Field):
             if outcome.field in field.names:
                 field.show({outcome.field: outcome.message.removeprefix(f"{outcome.field}: ")})
-                self.query_one(f"#{outcome.field}").focus()
+                self._focus_field(outcome.field or "name")
                 return
         super().refused(command, outcome)
 

@@ -16,7 +16,7 @@ from app.present.text import BLANK, Line, Tone, wrap
 from app.screens.dialogs.dialog import DialogScreen
 from app.screens.dialogs.fields import ActionButton, Choice, Field, InlineChoice, Lines, TextInput
 from orchestrator.contract.command import Command, Refused, TopUp
-from orchestrator.contract.snapshot import AccountView
+from orchestrator.contract.snapshot import AccountView, Snapshot
 
 _AMOUNTS: Final = ("10", "50", "100", "500")
 
@@ -36,6 +36,11 @@ class TopUpDialog(DialogScreen):
     TopUpDialog #after { margin-top: 1; }
     """
 
+    def __init__(self, snapshot: Snapshot, slug: str | None = None, *, account: str = "local") -> None:
+        super().__init__(snapshot, slug)
+        self._first = account
+        """The account that is chosen when it opens, if there is one of that name."""
+
     def body(self) -> ComposeResult:
         accounts = self.seen.accounts
         if len(accounts) > 1:
@@ -52,7 +57,7 @@ class TopUpDialog(DialogScreen):
         yield ActionButton("Add credit", "^s", "submit", main=True)
 
     def begin(self) -> None:
-        first = next((a.name for a in self.seen.accounts if a.name == "local"), None)
+        first = next((a.name for a in self.seen.accounts if a.name == self._first), None)
         for choice in self.query("#account").results(Choice):
             choice.chosen = first or self.seen.accounts[0].name
         self.show()
