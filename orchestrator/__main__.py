@@ -17,7 +17,8 @@ from orchestrator.contract.places import Places, places
 from orchestrator.gateway.server import ListenError
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.lock import Locked
-from orchestrator.settings import Loaded, SettingsError, load_settings
+from orchestrator.serving import new_runner
+from orchestrator.settings import Loaded, SettingsError, load_settings, meaning_of
 from orchestrator.wiring import serve
 
 EXIT_FAILED, EXIT_DATA, EXIT_LOCKED, EXIT_CONFIGURATION = 1, 65, 75, 78
@@ -44,11 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, loaded: Loaded, where: Places, file: str) -> int:
     if verb == "serve":
         crash.arm(os.environ)
-        _new_loop().run(serve(loaded.settings, where))
+        new_runner().run(serve(loaded.settings, where))
         return 0
     if verb == "config":
         shown = {
-            name: {"value": value, "origin": loaded.origin[name]}
+            name: {"value": value, "origin": loaded.origin[name], "meaning": meaning_of(name)}
             for name, value in loaded.settings.model_dump(mode="json").items()
         }
         _show({"settings": shown, "places": {k: str(v) for k, v in where._asdict().items()}})
@@ -66,15 +67,6 @@ def _run(verb: str, loaded: Loaded, where: Places, file: str) -> int:
         checks = asyncio.run(examine(loaded.settings, where))
     _show([check.model_dump() for check in checks])
     return EXIT_FAILED if any(check.state == "fail" for check in checks) else 0
-
-
-def _new_loop() -> asyncio.Runner:
-    """uvloop where it is installed: it halves what the gateway adds to a request."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _show(data: Any) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +24,9 @@ from orchestrator.core.writes import MailKey, MailQueued
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.gpu.nvml import NvmlProbe
 from orchestrator.gpu.ports import GpuSample
+from orchestrator.ledger.backups import backups_of, list_backups
+from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.sealing import is_ledger, sealer_of, survey
 from orchestrator.mail.letter import compose
 from orchestrator.mail.server import Undeliverable, Unreachable, server_of
 from orchestrator.settings import Settings
@@ -46,9 +50,10 @@ async def examine(settings: Settings, places: Places) -> list[Check]:
         Check(name="python", state="ok", detail=f"{platform.python_version()} at {sys.executable}"),
         _sqlite(),
         _disk(places),
+        await asyncio.to_thread(_secrets, places.ledger_file),
         _assets(settings, places),
         _port(settings),
-        await _docker(settings),
+        await _docker(settings, places),
         await asyncio.to_thread(_gpus),
         await asyncio.to_thread(_mail, settings),
     ]
@@ -103,6 +108,32 @@ def _disk(places: Places) -> Check:
     return Check(name="data directory", state=state, detail=f"{places.data}, {free // 1024**2} MiB free{hint}")
 
 
+def _secrets(ledger: Path) -> Check:
+    """Whether the stored secrets can be opened, and whether copies from before schema 4 still hold some openly."""
+    sealer = sealer_of(ledger)
+    if not ledger.exists():
+        return Check(name="secrets", state="ok", detail="none stored yet")
+    try:
+        found = survey(ledger, sealer)
+        copies = [*ledger.parent.glob(f"{ledger.name}.*"), *list_backups(backups_of(ledger))]
+        # A file that is no ledger, such as a journal, is none of these copies.
+        open_ones = [copy for copy in copies if is_ledger(copy) and survey(copy, sealer).clear]
+    except (LedgerError, OSError) as error:
+        return Check(name="secrets", state="warn", detail=f"cannot be looked at: {error}")
+    if found.lost:
+        lost = "; ".join(f"{slug}: {', '.join(names)}" for slug, names in found.lost.items())
+        text = f"{sealer.file} does not open {lost}; put the right key back, or set them again"
+        return Check(name="secrets", state="fail", detail=text)
+    if open_ones:
+        names = ", ".join(str(copy) for copy in open_ones)
+        text = f"older copies hold some in clear; delete them when you need them no more: {names}"
+        return Check(name="secrets", state="warn", detail=text)
+    if not found.sealed:
+        return Check(name="secrets", state="ok", detail="none stored")
+    text = f"{found.sealed} sealed with {sealer.file}, which is in no backup: keep a copy of it elsewhere"
+    return Check(name="secrets", state="ok", detail=text)
+
+
 def _assets(settings: Settings, places: Places) -> Check:
     try:
         models = load_models(places.models_dir)
@@ -124,8 +155,8 @@ def _port(settings: Settings) -> Check:
     return Check(name="gateway port", state="ok", detail=f"{settings.host}:{settings.port} is free")
 
 
-async def _docker(settings: Settings) -> Check:
-    engine = DockerEngine("doctor", system_now(), settings.docker_host)
+async def _docker(settings: Settings, places: Places) -> Check:
+    engine = DockerEngine("doctor", system_now(), settings.docker_host, secrets=places.secrets_dir)
     view = await engine.probe()
     await engine.close()
     hint = "" if view.ok else "; models run as processes instead"

@@ -13,6 +13,7 @@ from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.places import Places
 from orchestrator.ledger import backups
 from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.sealing import sealer_of, survey
 from orchestrator.ledger.store import SqliteLedger
 from orchestrator.lock import DirectoryLock
 
@@ -40,12 +41,14 @@ def restore(places: Places, file: str) -> dict[str, Any]:
     with _alone(places):
         done = backups.restore(backup, places.ledger_file, system_now()())
     last_ns = done.examined.last_ns
+    lost = survey(done.path, sealer_of(done.path)).lost
     return {
         "ledger": str(done.path),
         "from": str(backup),
         "aside": None if done.aside is None else str(done.aside),
         "head": done.examined.head,
         "last": None if last_ns is None else datetime.fromtimestamp(last_ns // SECOND_NS, UTC).isoformat(),
+        "secrets_lost": lost,
     }
 
 

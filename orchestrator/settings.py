@@ -53,9 +53,10 @@ class PricePeriod(BaseModel):
 
 
 class Settings(BaseModel):
-    """Everything an operator can choose. Names are the same in the file, in `GPUDECK_<NAME>` and as flags."""
+    """Everything an operator can choose. Names are the same in the file, in `GPUDECK_<NAME>` and as flags. The line
+    below a field is its description in `config show`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     engine: Literal["auto", "docker", "process"] = "auto"
     docker_host: str | None = None
@@ -67,6 +68,22 @@ class Settings(BaseModel):
     """Port of the gateway; 0 lets the system choose."""
     allowed_hosts: tuple[str, ...] = ()
     """Host names, beyond the local ones, by which browsers and callers may address the gateway."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that are not refused, such as https://app.example (replies carry no CORS fields)."""
+    connections_max: int = Field(default=4_096, ge=16, le=1_000_000)
+    """Client connections of the gateway: 503 beyond. Each may need two of what `ulimit -n` allows."""
+    connections_per_peer_max: int = Field(default=2_048, ge=1, le=1_000_000)
+    """Of these, from one address (one /64 of IPv6): 503 beyond."""
+    request_body_bytes_max: int = Field(default=256 * 1024**2, ge=0, le=1024**4)
+    """One request's body: 413 beyond."""
+    spool_bytes_max: int = Field(default=1024**3, ge=0)
+    """Bodies of waiting requests on the disk, all together; beyond, clients are held while they send."""
+    header_timeout_s: int = Field(default=10, ge=1, le=600)
+    """For a request's header to arrive: 408 beyond."""
+    keepalive_s: int = Field(default=75, ge=1, le=86_400)
+    """A client connection without a request for this long is closed."""
+    websocket_idle_s: int = Field(default=300, ge=1, le=86_400)
+    """A WebSocket over which nobody says anything for this long is closed."""
     price_book: tuple[PricePeriod, ...] = Field(default=(PricePeriod(book="2025-seed"),), min_length=1, max_length=100)
     """A name, or a list of {book, from}: from that UTC midnight on. As text: `2025-seed, 2026@2026-01-01`."""
     workers_max: int = Field(default=10, ge=1, le=1_000)
@@ -74,7 +91,25 @@ class Settings(BaseModel):
     shutdown_grace_s: int = Field(default=30, ge=0, le=3_600)
     on_exit: Literal["leave", "drain"] = "leave"
     """What SIGTERM does with the workers: leave them running for the next start, or drain and stop them."""
+    deferred_requests_max: int = Field(default=10_000, ge=0, le=1_000_000)
+    """Asynchronous calls (/v2) of one endpoint that are not over: 503 beyond."""
+    deferred_bytes_max: int = Field(default=2 * 1024**3, ge=0)
+    """Bytes of bodies and kept results of one endpoint on the disk: 503 beyond."""
+    webhook_allow: tuple[str, ...] = ()
+    """Hosts and networks that webhooks may reach although they are private, such as hooks.lan or 10.0.0.0/8."""
+    metrics_port: int = Field(default=9464, ge=0, le=65_535)
+    """Port of Prometheus metrics, on 127.0.0.1; 0 for none. One that is taken is a warning: serving goes on."""
+    access_log: bool = False
+    """Write a JSON line for every request to access.log in the state directory, rotated by size."""
+    otel_endpoint: str | None = Field(default=None, max_length=500)
+    """Where to send OpenTelemetry spans (OTLP over HTTP), such as http://127.0.0.1:4318; needs gpudeck[otel]."""
+    faults: bool = False
+    """Let `gpudeck fault` break workers on purpose, to watch how the endpoint recovers."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    theme: Literal["dark", "light", "contrast"] = "dark"
+    """Colours of the dashboard; T there goes to the next one, and that is remembered."""
+    reduced_motion: bool = False
+    """Of the dashboard: nothing blinks or moves by itself, and figures change once a second."""
     smtp_host: str | None = Field(default=None, min_length=1, max_length=253)
     """Mail server for warnings; without one they are shown on the screen only."""
     smtp_port: int | None = Field(default=None, ge=1, le=65_535)
@@ -159,7 +194,7 @@ def load_settings(file: Path, environ: Mapping[str, str], flags: Mapping[str, An
         variable = ENVIRONMENT_PREFIX + name.upper()
         if environ.get(variable):
             values[name], origin[name] = environ[variable], variable
-            if name == "allowed_hosts":
+            if name in ("allowed_hosts", "allowed_origins", "webhook_allow"):
                 values[name] = tuple(part.strip() for part in environ[variable].split(",") if part.strip())
     for name, value in flags.items():
         if value is not None:
@@ -173,6 +208,11 @@ def load_settings(file: Path, environ: Mapping[str, str], flags: Mapping[str, An
         known = ", ".join(Settings.model_fields)
         hint = f" (known: {known})" if first["type"] == "extra_forbidden" else ""
         raise SettingsError(f"{name}, from {where}: {first['msg']}{hint}") from None
+
+
+def meaning_of(name: str) -> str:
+    """What a setting is for, in a line; empty where its name says it."""
+    return " ".join((Settings.model_fields[name].description or "").split())
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from types import FrameType
 
 from orchestrator.assets import load_models, load_price_book, load_price_schedule
 from orchestrator.clock import Now, continued_now, system_now
-from orchestrator.contract.base import PROTOCOL_VERSION
+from orchestrator.contract.base import PROTOCOL_VERSION, SECOND_NS
 from orchestrator.contract.command import Shutdown
 from orchestrator.contract.frames import Hello
 from orchestrator.contract.places import Places
 from orchestrator.contract.snapshot import EngineKind, GpuView
+from orchestrator.control.desk import Desk
 from orchestrator.control.server import ControlServer
 from orchestrator.controller.desk import FrontDesk
 from orchestrator.controller.loop import Controller, list_observed
@@ -28,11 +29,18 @@ from orchestrator.core.observe import Surroundings
 from orchestrator.core.pricing import PriceBook
 from orchestrator.core.recovery import earliest_ns
 from orchestrator.core.routing import RoutingTable
+from orchestrator.core.scaling import Memory
 from orchestrator.core.state import Rules, State
 from orchestrator.crash import point
+from orchestrator.deferred.courier import Courier
+from orchestrator.deferred.desk import DeferredDesk
+from orchestrator.deferred.front import DeferredFront
+from orchestrator.deferred.rules import Bounds
+from orchestrator.deferred.store import DeferredStore
+from orchestrator.deferred.webhook import Allowance, read_allowance
 from orchestrator.engine.ports import WorkerEngine
 from orchestrator.engine.process_engine import ProcessEngine
-from orchestrator.gateway.limits import Access
+from orchestrator.gateway.limits import access_of, limits_of
 from orchestrator.gateway.server import Gateway
 from orchestrator.gpu.declared import DeclaredProbe, parse_declaration
 from orchestrator.gpu.nvml import NvmlProbe
@@ -40,11 +48,15 @@ from orchestrator.gpu.owners import worker_of
 from orchestrator.gpu.ports import GpuProbe, GpuSample
 from orchestrator.gpu.view import view_of
 from orchestrator.ledger.metrics import MetricsStore
+from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.store import SqliteLedger
 from orchestrator.lock import DirectoryLock
 from orchestrator.mail.postman import Postman
 from orchestrator.mail.server import server_of
-from orchestrator.settings import Settings
+from orchestrator.serving import settle_heap
+from orchestrator.settings import Settings, SettingsError
+from orchestrator.telemetry.metrics import Backlog, Doors, Metrics
+from orchestrator.telemetry.watch import Recording, Watch
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +78,9 @@ async def serve(settings: Settings, places: Places) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = DirectoryLock(places.lock_file)
     try:
-        _log_to(places.log_file, settings.log_level)
+        if places.simulated_file.exists():
+            raise SettingsError(f"GPUDECK_HOME: {places.data} was made by a lab; nothing real may be kept beside that")
+        log_to(places.log_file, settings.log_level)
         await _Host(settings, places, system_now()).run()
     finally:
         lock.release()
@@ -81,11 +95,14 @@ class _Host:
     now: Now
 
     async def run(self) -> None:
+        allowance_of(self.settings)  # first: a setting that cannot be used must not end a start half-way
+        recording = Recording(self.settings, self.places.access_log_file, lambda: self.now(), version())
         models = load_models(self.places.models_dir)
         periods = [(period.book, period.start_ns) for period in self.settings.price_book]
         prices = load_price_schedule(periods, self.places.prices_dir)
         ledger = SqliteLedger(self.places.ledger_file, self.now)
         metrics = MetricsStore(self.places.metrics_file, self.now)
+        store = DeferredStore(self.places.deferred_file, lambda: self.now())
         gpus = GpuFeed(self.settings, self.now, prices.gpu_types())
         try:
             saved = await asyncio.wrap_future(ledger.load())
@@ -100,9 +117,11 @@ class _Host:
                 workers_max=self.settings.workers_max,
                 shutdown_grace_s=self.settings.shutdown_grace_s,
                 mails=self.settings.smtp_host is not None,
+                faults=self.settings.faults,
             )
             table = RoutingTable(restoring=True)
-            gateway = Gateway(table, self.now, access=Access(hosts=frozenset(self.settings.allowed_hosts)))
+            gateway = Gateway(table, self.now, limits_of(self.settings, self.places.data), access_of(self.settings))
+            recording.attach(gateway.hub)
             await gateway.start(self.settings.host, self.settings.port)
             controller = Controller(
                 State(rules=rules),
@@ -113,20 +132,36 @@ class _Host:
                 facts=self._facts(gateway.port),
                 metrics=metrics,
                 post=lambda effect: postman.post(effect) if postman is not None else None,
+                decided=lambda entry: exposed.decided(entry),
+                drop_gpus=gpus.drop,
             )
+            deferred = self._deferred(store, gateway)
+            exposed = _exposed(controller, table, gateway, deferred)
             postman = self._postman(controller, saved.instance)
             first = await gpus.open(controller)
-            booted = Booted(saved, await list_observed(engine), await engine.probe(), first)
+            observed, view = await list_observed(engine), await engine.probe()
+            booted = Booted(saved, observed, view, first, await learned(metrics))
             point("boot.listed")
             await controller.boot(booted)
             table.restoring = False
             point("boot.adopted")
+            settle_heap()
             desk = FrontDesk(controller, ledger, self.now, metrics=metrics, books=self._book)
-            await self._serve(controller, desk, gateway, saved.instance, postman)
+            watch = Watch(exposed, lambda: controller.state, self.now)
+            front = DeferredFront(desk, deferred, lambda: controller.state.accounts)
+            await self._serve(controller, front, gateway, deferred, watch, saved.instance, postman)
         finally:
+            await recording.close()
             gpus.close()
+            store.close()
             ledger.close()
             metrics.close()
+
+    def _deferred(self, store: DeferredStore, gateway: Gateway) -> DeferredDesk:
+        allowance = allowance_of(self.settings)
+        courier = Courier(store, self.now, self.places.webhook_key_file, allowance)
+        bounds = Bounds(requests=self.settings.deferred_requests_max, bytes=self.settings.deferred_bytes_max)
+        return DeferredDesk(store, gateway.hub, courier, bounds, allowance)
 
     def _postman(self, controller: Controller, instance: str) -> Postman | None:
         server = server_of(self.settings)
@@ -142,7 +177,14 @@ class _Host:
         )
 
     async def _serve(
-        self, controller: Controller, desk: FrontDesk, gateway: Gateway, instance: str, postman: Postman | None
+        self,
+        controller: Controller,
+        desk: Desk,
+        gateway: Gateway,
+        deferred: DeferredDesk,
+        watch: Watch,
+        instance: str,
+        postman: Postman | None,
     ) -> None:
         hello = Hello(protocol=PROTOCOL_VERSION, version=version(), pid=os.getpid(), instance=instance)
         control = ControlServer(desk, hello)
@@ -152,9 +194,14 @@ class _Host:
         stopping.install()
         log.info("serving on port %d with the %s engine", gateway.port, controller.engine.kind)
         try:
+            await watch.start(self.settings.metrics_port)
+            await deferred.start()
             await controller.run()
-            await gateway.drain(float(self.settings.shutdown_grace_s))
+            grace_s = float(self.settings.shutdown_grace_s)
+            await gateway.drain(grace_s, asyncio.ensure_future(deferred.drain(grace_s)))
         finally:
+            await watch.close()
+            await deferred.close()
             await gateway.close()
             if postman is not None:
                 await postman.close()  # first: what it reports last is still written
@@ -179,10 +226,29 @@ class _Host:
         )
 
 
+def _exposed(controller: Controller, table: RoutingTable, gateway: Gateway, deferred: DeferredDesk) -> Metrics:
+    """What Prometheus is told, from those who know it."""
+    hub = gateway.hub
+    return Metrics(
+        controller.snapshot,
+        table,
+        lambda: Backlog(deferred.stock.requests, deferred.stock.bytes, deferred.courier.owed),
+        lambda: Doors(gateway.connections, gateway.worker_connections, hub.refused),
+    )
+
+
+def allowance_of(settings: Settings) -> Allowance:
+    """Raises SettingsError."""
+    try:
+        return read_allowance(settings.webhook_allow)
+    except ValueError as error:
+        raise SettingsError(f"webhook_allow: {error}") from None
+
+
 class StopSignals:
     """SIGTERM and SIGINT stop in the way the settings say; a second one ends at once, leaving workers to adoption."""
 
-    def __init__(self, desk: FrontDesk, settings: Settings, now: Now) -> None:
+    def __init__(self, desk: Desk, settings: Settings, now: Now) -> None:
         self._desk = desk
         self._now = now
         self._mode = settings.on_exit
@@ -212,15 +278,19 @@ class GpuFeed:
         self._probe: GpuProbe | None = None
         self._first = threading.Event()
         self._newest: tuple[GpuView, ...] = ()
+        self._dropped_until_ns = 0
 
     async def open(self, controller: Controller) -> tuple[GpuView, ...]:
         """Start sampling; returns the first sample. Without NVML the default declaration takes its place."""
         loop = asyncio.get_running_loop()
 
         def on_sample(samples: tuple[GpuSample, ...]) -> None:
-            self._newest = tuple(view_of(s, self._now(), worker_of) for s in samples)
+            if self._now() < self._dropped_until_ns:
+                views = tuple(view.model_copy(update={"state": "stale"}) for view in self._newest)
+            else:
+                views = self._newest = tuple(view_of(s, self._now(), worker_of) for s in samples)
             self._first.set()
-            loop.call_soon_threadsafe(controller.emit, GpusSampled(self._newest))
+            loop.call_soon_threadsafe(controller.emit, GpusSampled(views))
 
         if self._declared is None:
             self._probe = NvmlProbe(self._now, known=self._priced)
@@ -234,6 +304,10 @@ class GpuFeed:
         self._probe.start(on_sample)
         await asyncio.to_thread(self._first.wait, FIRST_SAMPLE_TIMEOUT_S)
         return self._newest
+
+    def drop(self, seconds: float) -> None:
+        """For so many seconds go on as if the driver did not answer: the last reading stands, and is called stale."""
+        self._dropped_until_ns = self._now() + round(seconds * SECOND_NS)
 
     def close(self) -> None:
         if self._probe is not None:
@@ -257,7 +331,7 @@ async def choose_engine(settings: Settings, places: Places, instance: str, now: 
     # Imported here: the Docker SDK takes longer to load than everything else, and a restart must serve within 3 s.
     from orchestrator.engine.docker_engine import DockerEngine
 
-    docker = DockerEngine(instance, now, settings.docker_host)
+    docker = DockerEngine(instance, now, settings.docker_host, secrets=places.secrets_dir)
     if settings.engine == "docker":
         return docker
     view = await docker.probe()
@@ -269,6 +343,15 @@ async def choose_engine(settings: Settings, places: Places, instance: str, now: 
     return process
 
 
+async def learned(metrics: MetricsStore) -> dict[str, Memory]:
+    """What scaling policies remembered; they are sane without it, so a file that cannot be read stops nothing."""
+    try:
+        return await asyncio.wrap_future(metrics.memories())
+    except LedgerError as error:
+        log.warning("scaling policies begin anew: %s", error)
+        return {}
+
+
 def boot_id() -> str:
     """Identifies this boot of the host: intervals of another one are closed at their last heartbeat."""
     try:
@@ -277,7 +360,8 @@ def boot_id() -> str:
         return "unknown"
 
 
-def _log_to(file: Path, level: str) -> None:
+def log_to(file: Path, level: str) -> None:
+    """Send the process's log to `file`, for its owner's eyes, a few megabytes of it at most."""
     handler = RotatingFileHandler(file, maxBytes=LOG_BYTES_MAX, backupCount=2, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

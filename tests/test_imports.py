@@ -184,7 +184,8 @@ def test_the_command_line_starts_without_the_screen() -> None:
 
 
 def test_the_screen_loads_only_the_contract_of_the_orchestrator() -> None:
-    names = [name for name in modules_of("app") if not name.endswith("__main__")]
+    web = ("app.web", "app.cli.web")  # a server of its own, beside the screens
+    names = [name for name in modules_of("app") if not name.endswith("__main__") and not name.startswith(web)]
     loaded = loaded_by(*names)
     ours = {".".join(name.split(".")[:2]) for name in loaded if name.startswith("orchestrator.")}
     assert ours == {"orchestrator.contract"}

@@ -98,7 +98,7 @@ HOUSE = "/ho" + "me/"
         (only_the_clock_reads_the_clock, "orchestrator/a.py", "import time as t\nx = t.monotonic()\n"),
         (only_the_clock_reads_the_clock, "orchestrator/a.py", "import datetime\nx = datetime.datetime.now()\n"),
         (only_the_clock_reads_the_clock, "app/a.py", "from datetime import datetime\nx = datetime.utcnow()\n"),
-        (only_the_clock_reads_the_clock, "app/loadtest.py", "import time\nx = time.time()\n"),
+        (only_the_clock_reads_the_clock, "app/loadtest/engine.py", "import time\nx = time.time()\n"),
         (only_the_clock_reads_the_clock, "app/a.py", "import time\nnow = time.perf_counter\n"),
         (nothing_is_left_to_do, "README.md", f"text {MARK}: later\n"),
         (names_say_what_things_are, "app/gpu_utils.py", ""),

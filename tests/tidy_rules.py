@@ -25,9 +25,12 @@ VAGUE = {"manager", "managers", "helper", "helpers", "utils", "util", "service",
 MARKS = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|XX" r"X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:wo" r"rk/|ho" r"me/(?!ada\b|gpudeck\b|user\b)\w)")
 """Ada is fictional, gpudeck is the user of our image."""
-PAUSES_ALLOWED = {"tests/waiting.py", "tests/readme_picture.py", "tests/bench/crash.py"}
-"""Where waiting is made, and two programs that are no tests: one films a running deck for some seconds, one kills it at
-random instants."""
+PAUSES_ALLOWED = {
+    "tests/waiting.py", "tests/readme_picture.py", "tests/bench/crash.py", "tests/bench/cancellations.py",
+    "tests/bench/soak.py",
+}  # fmt: skip
+"""Where waiting is made, and programs that are no tests: one films a running deck for some seconds, one kills it at
+random instants, and two are clients that take their time."""
 GENERATED = {".svg", ".lock", ".ipynb"}
 
 
