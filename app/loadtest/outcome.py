@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -234,4 +234,4 @@ def read_outcome(path: Path) -> Outcome | None:
     names = {each.name for each in fields(Outcome)}
     if not isinstance(document, dict) or document.pop("version", None) != VERSION or set(document) != names:
         return None
-    return replace(Outcome(**document))
+    return Outcome(**document)
