@@ -95,7 +95,7 @@ class Bridge:
                 task.cancel()
             outcomes = await asyncio.gather(out, keys, return_exceptions=True)
             await socket.close()
-            await _bury(process, FAREWELL_S if ended_itself else QUIT_S)
+            await bury(process, FAREWELL_S if ended_itself else QUIT_S)
         for outcome in outcomes:
             # A page that is closed shows as a broken connection here or there: that is how sessions end.
             if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError | NotOurs):
@@ -143,20 +143,23 @@ async def _keys(process: Process, socket: web.WebSocketResponse) -> None:
             await socket.send_json(for_page)
 
 
-async def _bury(process: Process, patience_s: float) -> None:
-    """Ask the child to end, then make it."""
+async def bury(process: Process, patience_s: float) -> None:
+    """Ask the child to end, then make it. Cut short (the server itself ends), make it at once: nobody else would."""
     assert process.stdin is not None, "stdin is a pipe"
-    with suppress(ConnectionError):
+    try:
+        with suppress(ConnectionError):
+            if process.returncode is None:
+                process.stdin.write(_meta({"type": "quit"}))
+                await process.stdin.drain()
+        for act, grace_s in ((None, patience_s), (process.terminate, QUIT_S), (process.kill, None)):
+            if act is not None and process.returncode is None:
+                with suppress(ProcessLookupError):
+                    act()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace_s):
+                    await process.wait()
+                    break
+    finally:
         if process.returncode is None:
-            process.stdin.write(_meta({"type": "quit"}))
-            await process.stdin.drain()
-    for act, grace_s in ((None, patience_s), (process.terminate, QUIT_S), (process.kill, None)):
-        if act is not None and process.returncode is None:
             with suppress(ProcessLookupError):
-                act()
-        try:
-            async with asyncio.timeout(grace_s):
-                await process.wait()
-                break
-        except TimeoutError:
-            continue
+                process.kill()

@@ -67,6 +67,7 @@ class WebServer:
         app.router.add_get("/", self._page)
         for name in PAGE_FILES:
             app.router.add_get(f"/{name}", _page_file)
+        app.router.add_get("/favicon.ico", _no_icon)
         app.router.add_get("/ws", self._session)
         app.router.add_static("/static", self.files)
         app.on_shutdown.append(_close_sessions)
@@ -130,6 +131,11 @@ class WebServer:
 
 
 OPEN: Final[web.AppKey[set[web.WebSocketResponse]]] = web.AppKey("open", set)
+
+
+async def _no_icon(request: web.Request) -> web.Response:
+    """A browser asks after a page that could not say there is none: the refusal, which is plain text."""
+    return web.Response(status=204)
 
 
 async def _page_file(request: web.Request) -> web.FileResponse:

@@ -180,7 +180,7 @@ class Round:
             "connections of workers": lambda: len(self.worker.came) - len(self.worker.ended),
         }
         with suppress(AssertionError):
-            await until(lambda: not any(count() for count in checks.values()), timeout_s=5)
+            await until(lambda: not any(count() for count in checks.values()), timeout_s=30)
         outcome.remains += [f"{count()} {name}" for name, count in checks.items() if count()]
         for serial, ended_s in self.worker.ended.items():
             stage, left_s = self.left_s[serial]

@@ -25,6 +25,13 @@ FLAGS = (
 )  # fmt: skip
 
 
+PATIENCE_S = 90.0
+
+
+class Declined(Exception):
+    """Chromium answered a call with an error."""
+
+
 class Page:
     """One tab. `statuses` has the HTTP status of every answer it got, by address."""
 
@@ -41,7 +48,9 @@ class Page:
         async for message in self._socket:
             event = json.loads(message.data)
             if "id" in event:
-                self._waiting.pop(event["id"]).set_result(event)
+                answer = self._waiting.pop(event["id"])
+                if not answer.done():
+                    answer.set_result(event)
             elif event["method"] == "Network.responseReceived":
                 response = event["params"]["response"]
                 self.statuses[response["url"]] = response["status"]
@@ -57,8 +66,9 @@ class Page:
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         await self._socket.send_json({"id": number, "method": method, "params": parameters})
-        got = await asyncio.wait_for(answer, 30)
-        assert "error" not in got, got
+        got = await asyncio.wait_for(answer, PATIENCE_S)
+        if "error" in got:
+            raise Declined(got["error"])
         return got["result"]
 
     async def open(self, address: str) -> None:
@@ -67,13 +77,18 @@ class Page:
         await self.call("Page.navigate", url=address)
 
     async def evaluate(self, expression: str) -> Any:
+        """Its value; None for one that throws. Raises Declined between two pages, where there is nothing to ask."""
         return (await self.call("Runtime.evaluate", expression=expression))["result"].get("value")
 
-    async def reads(self, text: str) -> None:
-        """Wait until the page's own text has `text` in it."""
-        async with asyncio.timeout(30):
-            while text not in str(await self.evaluate("document.body.innerText")):
-                pass
+    async def becomes(self, expression: str) -> None:
+        """Wait until the page that is open then says that `expression` is true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    if await self.evaluate(expression) is True:
+                        return
+                except Declined:
+                    await asyncio.sleep(0)
 
     async def press(self, text: str) -> None:
         for kind in ("keyDown", "keyUp"):
@@ -102,14 +117,22 @@ async def browser() -> AsyncIterator[Page]:
         )  # fmt: skip
         try:
             told = Path(profile) / "DevToolsActivePort"
-            await until(lambda: told.exists() and told.read_text().count("\n") >= 1, 60, "Chromium to listen")
+            await until(lambda: told.exists() and told.read_text().count("\n") >= 1, PATIENCE_S, "Chromium to listen")
             port = int(told.read_text().splitlines()[0])
             async with aiohttp.ClientSession(trust_env=False) as http:
-                async with http.get(f"http://127.0.0.1:{port}/json/list") as answer:
-                    tabs = [tab for tab in await answer.json() if tab["type"] == "page"]
-                page = Page(await http.ws_connect(tabs[0]["webSocketDebuggerUrl"], max_msg_size=0))
+                page = Page(await http.ws_connect(await _first_tab(http, port), max_msg_size=0))
                 yield page
                 await page.close()
         finally:
             process.terminate()
             await process.wait()
+
+
+async def _first_tab(http: aiohttp.ClientSession, port: int) -> str:
+    """Address of the first tab's debugger. Chromium listens before it has one."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            async with http.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                for tab in await answer.json():
+                    if tab["type"] == "page":
+                        return str(tab["webSocketDebuggerUrl"])

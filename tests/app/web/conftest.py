@@ -51,13 +51,13 @@ async def web(home: Path, *arguments: str) -> AsyncIterator[Served]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             text = (await process.stdout.readuntil(b"}")).decode()
         yield Served(json.loads(text)["url"], process)
     finally:
         if process.returncode is None:
             process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             code = await process.wait()
     assert code == 0
 

@@ -84,7 +84,7 @@ async def test_sessions_are_bounded_and_end_with_their_page(start: Start) -> Non
         await enter(http, served)
         socket = await http.ws_connect(served.base + "/ws?width=100&height=30", headers={"Origin": served.base})
         assert b"\x1b[?1049h" in await socket.receive_bytes(timeout=60)
-        await until(lambda: len(children(served.process.pid)) == 1)
+        await until(lambda: len(children(served.process.pid)) == 1, 60)
         async with http.get(served.base) as answer:
             assert answer.status == 503
             assert "--sessions" in await answer.text()
@@ -92,14 +92,14 @@ async def test_sessions_are_bounded_and_end_with_their_page(start: Start) -> Non
             await http.ws_connect(served.base + "/ws", headers={"Origin": served.base})
         assert caught.value.status == 503
         await socket.send_json(["ping", "7"])
-        while (message := await socket.receive(timeout=30)).type is aiohttp.WSMsgType.BINARY:
+        while (message := await socket.receive(timeout=60)).type is aiohttp.WSMsgType.BINARY:
             pass
         assert message.json() == ["pong", "7"]
         await socket.close()
-        await until(lambda: not children(served.process.pid), 20, "the dashboard of a closed page to end")
+        await until(lambda: not children(served.process.pid), 60, "the dashboard of a closed page to end")
         again = await http.ws_connect(served.base + "/ws", headers={"Origin": served.base})
         await again.send_bytes(b"nonsense")
-        while not (message := await again.receive(timeout=30)).type & aiohttp.WSMsgType.CLOSE:
+        while not (message := await again.receive(timeout=60)).type & aiohttp.WSMsgType.CLOSE:
             pass
         assert again.close_code in (1000, 1008)
 
