@@ -116,6 +116,8 @@ ACTIONS: Final[tuple[Action, ...]] = (
     _action("show_keys", "a", "API keys", _M, "List, create and revoke API keys", ON_MONEY, writes=True),
     _action("show_accounts", "C", "Accounts", _M, "Balances of all accounts; create one, top up, say where warnings go",
             ON_MONEY, writes=True),
+    _action("show_evidence", "enter", "Evidence", _M, "Go over to what the row of the journal rests on", [Where.LEDGER],
+            footer=True),
     _action("verify_ledger", "v", "Verify", _M, "Recompute every amount, rate and hash of the ledger", [Where.LEDGER],
             footer=True),
     _action("export_statement", "ctrl+o", "Export", _M, "Write the statement as HTML to the present directory",
@@ -161,6 +163,8 @@ ACTIONS: Final[tuple[Action, ...]] = (
             [Where.WHATIF], footer=True, writes=True),
     _action("every_setting", "A", "All", _V, "List every setting that was tried, or the best ones alone",
             [Where.WHATIF], footer=True),
+    _action("change_terms", "o", "Terms", _V, "Replay for another wait to aim at, or under another price book",
+            [Where.WHATIF], footer=True),
     _action("ask_again", "r", "Again", _V, "Make the report again: replay, read or examine as things are now",
             ON_REPORT, footer=True),
     _action("inject_fault", "enter", "Do it", _V, "Do the chosen fault to the worker", [Where.FAULTS], footer=True,
@@ -191,6 +195,13 @@ MOVEMENT: Final[tuple[tuple[str, str], ...]] = (
     ("1 … 6", "Go to a panel by its number"),
 )
 """Keys that move, for the help screen; the panels bind them."""
+
+FOCUS_BINDINGS: Final[list[BindingType]] = [
+    Binding("tab", "focus_next", "Next", show=False, priority=True),
+    Binding("shift+tab", "focus_previous", "Previous", show=False, priority=True),
+]
+"""The app's own, ahead of what has the focus: Textual's are handled by the field behind, after keys that were typed
+quickly have gone to it too."""
 
 PANEL_BINDINGS: Final[list[BindingType]] = [
     Binding("j,down", "move(1)", "Down", show=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import App
 from textual.binding import BindingType
-from textual.reactive import reactive
+from textual.reactive import var
 
 from app import actions, messages, reporting
 from app.asking import AskingApp
@@ -22,11 +23,11 @@ from app.reporting import Reporter
 from app.screens.dashboard import DashboardScreen
 from app.screens.dialogs import DIALOGS
 from app.screens.help import HelpScreen
-from app.signals import exit_on_signals
 from orchestrator.contract.client import OrchestratorClient
 from orchestrator.contract.snapshot import Snapshot
 
 DEFAULTS: Final = Preferences()
+DRAWN_S: Final = 1.0
 
 
 class GpudeckApp(AskingApp):
@@ -39,12 +40,12 @@ class GpudeckApp(AskingApp):
     """
 
     TITLE = "gpudeck"
-    BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.Where.APP)
+    BINDINGS: ClassVar[list[BindingType]] = [*actions.bindings(actions.Where.APP), *actions.FOCUS_BINDINGS]
     COMMANDS = App.COMMANDS | {actions.ActionProvider}
     CSS_PATH = "app.tcss"
 
-    snapshot: reactive[Snapshot | None] = reactive(None)
-    feed: reactive[FeedState] = reactive(FeedState())
+    snapshot: var[Snapshot | None] = var(None)
+    feed: var[FeedState] = var(FeedState())
 
     def __init__(
         self,
@@ -64,18 +65,38 @@ class GpudeckApp(AskingApp):
         self.reporter = reporter or reporting.reporter()
         self._tick_s = tick_s
         self._newest: Snapshot | None = None
+        self._stands = False
+        self._unwanted = False
 
-    def on_mount(self) -> None:
-        self.log(signals_without_handler=exit_on_signals(self.exit))
-        self.push_screen(DashboardScreen())
+    def leave(self) -> None:
+        """End because somebody outside wants it. While the dashboard mounts, only when that is done: after `exit`
+        Textual mounts no more panels, and the screen that looks for its own would end in a traceback."""
+        self._unwanted = True
+        if self._stands:
+            self.exit()
+
+    async def on_mount(self) -> None:
         self.set_interval(self._tick_s, self.tick)
-        feed = follow(self.client, self.post_message, asyncio.sleep, self.pictures_per_second)
+        feed = follow(self.client, self.post_message, asyncio.sleep, self.pictures_per_second, self.drawn)
         self.run_worker(feed, name="feed", exit_on_error=True)
+        await self.push_screen(DashboardScreen())
+        self._stands = True
+        if self._unwanted:
+            self.exit()
         self.say_problems()
 
     def tick(self) -> None:
         """One second passed without the TUI looking at a clock."""
         self.feed = replace(self.feed, silent_s=self.feed.silent_s + 1)
+
+    async def drawn(self) -> None:
+        """Returns when what has been posted is on the screen, after DRAWN_S in any case: a screen that was left
+        meanwhile draws nothing any more."""
+        done = asyncio.Event()
+        self.call_after_refresh(done.set)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAWN_S):
+                await done.wait()
 
     @on(messages.SnapshotArrived)
     def _keep_newest(self, event: messages.SnapshotArrived) -> None:

@@ -19,16 +19,19 @@ from pydantic import ValidationError
 
 from orchestrator.contract.base import PROTOCOL_VERSION
 from orchestrator.contract.command import Command, Outcome
+from orchestrator.contract.feed import heard
 from orchestrator.contract.frames import (
     FRAME_BYTES_MAX,
     SERVER_FRAMES,
     Answer,
     Answered,
     Ask,
+    Changed,
     ClientFrame,
     Error,
     Feed,
     Hello,
+    More,
     Send,
     Sent,
     ServerFrame,
@@ -138,26 +141,25 @@ class SocketClient:
         return (await self._connected()).hello
 
     async def snapshots(self, per_second: float = 4.0) -> AsyncIterator[Snapshot]:
-        """Full snapshots, the first at once. A slow consumer skips snapshots, it never sees an old one.
+        """Full snapshots, the first at once. A slow consumer skips snapshots, it never sees an old one: each is made
+        when the consumer asks for it.
 
         Raises ConnectionError when the orchestrator is gone, after the last snapshot it sent was delivered.
         """
         connection = await _Connection.open(self.path)
         self._feeds.add(connection)
-        newest = _Newest()
-        pump: asyncio.Task[None] | None = None
+        newest: Snapshot | None = None
         try:
             await write_frame(connection.writer, Subscribe(per_second=per_second))
-            pump = asyncio.create_task(newest.pump(connection.reader), name="feed")
             while True:
-                frame = parse_frame(await newest.take())
-                if isinstance(frame, Feed):
-                    yield frame.snapshot
+                frame = parse_frame(await read_line(connection.reader))
+                if isinstance(frame, Feed | Changed):
+                    newest = follow(newest, frame)
+                    yield newest
+                    await write_frame(connection.writer, More())
                 elif isinstance(frame, Error):
                     raise Gone(frame.message)
         finally:
-            if pump is not None:
-                pump.cancel()
             self._feeds.discard(connection)
             connection.close()
 
@@ -242,7 +244,7 @@ class SocketClient:
     def _deliver(self, frame: ServerFrame) -> None:
         if isinstance(frame, Error) and frame.tag is None:
             raise RequestFailed(frame.message)
-        if isinstance(frame, Hello | Feed):
+        if isinstance(frame, Hello | Feed | Changed):
             return
         waiting = self._waiting.get(frame.tag) if frame.tag is not None else None
         if waiting is None or waiting.done():
@@ -251,37 +253,6 @@ class SocketClient:
             waiting.set_exception(RequestFailed(frame.message))
         else:
             waiting.set_result(frame)
-
-
-class _Newest:
-    """A slot for one unparsed frame: what the reader puts in replaces what the consumer did not take."""
-
-    def __init__(self) -> None:
-        self._line: bytes | None = None
-        self._end: ConnectionError | None = None
-        self._changed = asyncio.Event()
-
-    async def pump(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                self._line = await read_line(reader)
-                self._changed.set()
-        except ConnectionError as error:
-            self._end = error
-            self._changed.set()
-
-    async def take(self) -> bytes:
-        """The newest frame not yet taken. Raises ConnectionError once the feed ended and nothing is left."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if self._line is not None:
-                line, self._line = self._line, None
-                if self._end is not None:
-                    self._changed.set()
-                return line
-            if self._end is not None:
-                raise self._end
 
 
 async def read_line(reader: asyncio.StreamReader) -> bytes:
@@ -318,3 +289,11 @@ def parse_frame(line: bytes) -> ServerFrame:
         raise ProtocolMismatch(
             f"the orchestrator sent a frame this gpudeck does not understand ({where or 'frame'}: {first['msg']})"
         ) from error
+
+
+def follow(before: Snapshot | None, frame: Feed | Changed) -> Snapshot:
+    """The snapshot after `frame`. Raises Gone when the frame does not follow `before`: a new feed begins whole."""
+    try:
+        return heard(before, frame)
+    except ValueError as error:
+        raise Gone(f"the feed lost its thread: {str(error).splitlines()[0]}") from error

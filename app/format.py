@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Final
 
 ABSENT: Final = "n/a"
@@ -167,8 +168,12 @@ def plain(text: str) -> str:
 
 def cells(text: str) -> int:
     """Terminal cells that `text` takes: wide characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _cells(text)
+
+
+@lru_cache(maxsize=8_192)
+def _cells(text: str) -> int:
+    """Remembered, for glyphs and their words come again and again."""
     return sum(_cells_of(char) for char in text)
 
 

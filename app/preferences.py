@@ -20,6 +20,8 @@ from app.keymap import Keymap, read_keymap
 from orchestrator.contract.places import Places
 
 THEMES: Final = ("dark", "light", "contrast")
+KEYS_FILE: Final = "keys.toml"
+"""Apart from config.toml: that is the orchestrator's too, which refuses what it does not know."""
 _YES_NO: Final = {
     "true": True,
     "1": True,
@@ -70,7 +72,7 @@ def read_preferences(places: Places, environ: Mapping[str, str] = os.environ) ->
     if not isinstance(reduced, bool):
         problems.append(f"reduced_motion: {str(reduced)[:40]!a} is neither true nor false")
         reduced = False
-    keymap = read_keymap(places.config / "keys.toml")
+    keymap = read_keymap(places.config / KEYS_FILE)
     file = places.state / "theme.json"
     theme = _chosen(file, setting) or setting
     return Preferences(theme, reduced, keymap, (*problems, *keymap.problems), setting, file)
@@ -84,6 +86,8 @@ def _settings(file: Path, environ: Mapping[str, str], problems: list[str]) -> di
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problems.append(f"{file.name}: {error}")
         values = {}
+    if "keys" in values:
+        problems.append(f"{file.name}: keys are read from {KEYS_FILE} beside it, not from [keys]")
     for name in ("theme", "reduced_motion"):
         if given := environ.get(f"GPUDECK_{name.upper()}"):
             values[name] = given

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ class NoReport(Exception):
     """The program ended without a report, or too late; the text is the last it said."""
 
 
+class TookTooLong(NoReport):
+    """It was ended because its time was up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A program (module name), its arguments, and the seconds it may take."""
@@ -35,6 +39,15 @@ class Request:
     program: str
     arguments: tuple[str, ...]
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """What a program that is over wrote to stdout and stderr, and its exit status."""
+
+    document: bytes
+    said: bytes
+    code: int
 
 
 Reporter = Callable[[Request], Coroutine[Any, Any, Any]]
@@ -46,21 +59,30 @@ def reporter(home: Path | None = None) -> Reporter:
     environ = None if home is None else {**os.environ, HOME_VARIABLE: str(home)}
 
     async def report(request: Request) -> Any:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", request.program, *request.arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=environ, start_new_session=True,
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(request.timeout_s):
-                printed, said = await child.communicate()
-        except TimeoutError as error:
-            raise NoReport(f"`{request.arguments[0]}` took longer than {request.timeout_s:g} s") from error
-        finally:
-            await _end(child)
-        return read_report(printed, said, child.returncode)
+        return read_report(await printed(request, environ))
 
     return report
+
+
+async def printed(request: Request, environ: Mapping[str, str] | None = None) -> Printed:
+    """Run the program to its end, in a session of its own: none of its processes outlives the wait for it.
+
+    `environ` None means the environment as it is. Raises TookTooLong.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", request.program, *request.arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=environ, start_new_session=True,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(request.timeout_s):
+            document, said = await child.communicate()
+    except TimeoutError as error:
+        raise TookTooLong(f"`{request.arguments[0]}` took longer than {request.timeout_s:g} s") from error
+    finally:
+        await _end(child)
+    assert child.returncode is not None, "it is over"
+    return Printed(document, said, child.returncode)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
@@ -72,11 +94,20 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
-def read_report(printed: bytes, said: bytes, code: int | None) -> Any:
+def read_report(printed: Printed) -> Any:
     """The document on stdout, which also one with bad news in it has. Raises NoReport with the last line of stderr."""
     try:
-        return json.loads(printed)
+        return json.loads(printed.document)
     except ValueError as error:
-        lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-        last = plain(lines[-1]).removeprefix("gpudeck: ") if lines else f"it ended with status {code} and said nothing"
-        raise NoReport(last) from error
+        raise NoReport(last_sentence(printed)) from error
+
+
+def sentences(printed: Printed) -> list[str]:
+    """The lines on stderr."""
+    return [plain(line) for line in printed.said.decode(errors="replace").splitlines() if line.strip()]
+
+
+def last_sentence(printed: Printed) -> str:
+    """Why it failed, as far as it said so."""
+    said = sentences(printed)
+    return said[-1].removeprefix("gpudeck: ") if said else f"it ended with status {printed.code} and said nothing"

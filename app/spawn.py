@@ -24,6 +24,9 @@ from orchestrator.contract.places import places as places_of
 from orchestrator.contract.snapshot import Snapshot
 
 POLL_S: Final = 0.05
+STOP_S: Final = 5.0
+START_S: Final = 60.0
+"""A driver that is not kept loaded takes up to half a minute to answer its first question."""
 EXIT_CONFIGURATION: Final = 78
 EXIT_LOCKED: Final = 75
 """Exit status of `orchestrator serve` when another one holds the lock."""
@@ -61,7 +64,7 @@ async def ensure_orchestrator(
     engine: str | None = None,
     gpus: str | None = None,
     port: int | None = None,
-    timeout_s: float = 20.0,
+    timeout_s: float = START_S,
     environ: Mapping[str, str] | None = None,
     command: Sequence[str] | None = None,
 ) -> SocketClient:
@@ -69,13 +72,22 @@ async def ensure_orchestrator(
 
     `engine`, `gpus` (such as `L40:2,H100:1`) and `port` matter only to a new one; None leaves them to the settings.
     `environ` defaults to os.environ; GPUDECK_HOME is set in the child so that it uses the same `places`. `command`
-    replaces the whole argv. Raises SpawnError, and ConnectionError for a running orchestrator of another version.
+    replaces the whole argv. One that is not waited for any more (cancelled) is stopped. Raises SpawnError, and
+    ConnectionError for a running orchestrator of another version.
     """
     running = await attach(places)
     if running is not None:
         return running
     argv = command if command is not None else serve_command(engine, gpus, port)
     child = _Child(places, argv, environ if environ is not None else os.environ)
+    try:
+        return await _answering(places, child, timeout_s)
+    except asyncio.CancelledError:
+        await child.stopped()
+        raise
+
+
+async def _answering(places: Places, child: _Child, timeout_s: float) -> SocketClient:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     while True:
@@ -200,6 +212,14 @@ class _Child:
     def terminate(self) -> None:
         with suppress(ProcessLookupError):
             self._process.terminate()
+
+    async def stopped(self) -> None:
+        """Terminate it and see it end; one that starts its end just now is left to it after a few seconds."""
+        self.terminate()
+        for _ in range(int(STOP_S / POLL_S)):
+            if self.exit_code is not None:
+                return
+            await asyncio.sleep(POLL_S)
 
     def failure(self, code: int | None, timeout_s: float = 0.0) -> SpawnError:
         lines = self._last_lines()

@@ -62,6 +62,13 @@ def load_price_book(name: str, user_dir: Path | None = None) -> PriceBook:
     return _load_book(name, user_dir, ())
 
 
+def price_book_names(user_dir: Path | None = None) -> list[str]:
+    """Names of the price books that there are, the user's among them. Raises AssetError."""
+    directories = [asset_root() / "prices", *([user_dir] if user_dir is not None and user_dir.is_dir() else [])]
+    stems = {file.stem for directory in directories for file in _files_of(directory)}
+    return sorted(stem for stem in stems if BOOK_NAME.fullmatch(stem))
+
+
 def load_price_schedule(periods: Sequence[tuple[str, int]], user_dir: Path | None = None) -> PriceSchedule:
     """Books by name, each with the instant (wall-clock nanoseconds) from which it is in force, ascending. A later book
     prices at least what the one before it does: no worker may run out of a price. Raises AssetError."""

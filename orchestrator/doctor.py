@@ -7,6 +7,7 @@ import platform
 import shutil
 import socket
 import sqlite3
+import stat
 import sys
 import threading
 import uuid
@@ -51,6 +52,7 @@ async def examine(settings: Settings, places: Places) -> list[Check]:
         _sqlite(),
         _disk(places),
         await asyncio.to_thread(_secrets, places.ledger_file),
+        _calls(places),
         _assets(settings, places),
         _port(settings),
         await _docker(settings, places),
@@ -132,6 +134,23 @@ def _secrets(ledger: Path) -> Check:
         return Check(name="secrets", state="ok", detail="none stored")
     text = f"{found.sealed} sealed with {sealer.file}, which is in no backup: keep a copy of it elsewhere"
     return Check(name="secrets", state="ok", detail=text)
+
+
+def _calls(places: Places) -> Check:
+    """Asynchronous calls: who may read them, and that no backup holds them."""
+    kept = [file for file in (places.deferred_file, places.webhook_key_file) if file.exists()]
+    if not kept:
+        return Check(name="async calls", state="ok", detail="none yet")
+    readable = [str(file) for file in kept if stat.S_IMODE(file.stat().st_mode) & 0o077]
+    if readable:
+        text = f"others may read {', '.join(readable)}: chmod 600"
+        return Check(name="async calls", state="fail", detail=text)
+    names = " and ".join(file.name for file in kept)
+    text = (
+        f"{names}: readable by you alone, in no backup (a restored queue would run calls again); keep a copy of "
+        f"{places.webhook_key_file.name} elsewhere"
+    )
+    return Check(name="async calls", state="ok", detail=text)
 
 
 def _assets(settings: Settings, places: Places) -> Check:

@@ -190,6 +190,8 @@ def load_settings(file: Path, environ: Mapping[str, str], flags: Mapping[str, An
             f"smtp_password, from {file}: a password does not belong in the settings; put it into a file of its own "
             "and name that in smtp_password_file"
         )
+    if "keys" in values:
+        raise SettingsError(f"keys, from {file}: the keys of the dashboard are in keys.toml beside this file")
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if environ.get(variable):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.assets import AssetError, asset_root, load_models, load_price_book
+from orchestrator.assets import AssetError, asset_root, load_models, load_price_book, price_book_names
 from orchestrator.contract.snapshot import Tier
 from orchestrator.core.catalogue import fill_arguments
 
@@ -136,6 +136,13 @@ def test_a_price_book_of_the_user_extends_the_seed(tmp_path: Path) -> None:
     assert (book.prices["RTX 4090"].baseline_uh, book.prices["RTX 4090"].autoscale_uh) == (440_000, 1_116_000)
     assert (book.prices["L40"].baseline_uh, book.prices["L40"].autoscale_uh) == (2_000_000, 0)
     assert book.prices["H100"] == load_price_book("2025-seed").prices["H100"]
+
+
+def test_the_names_of_the_books_are_the_shipped_ones_and_the_users(tmp_path: Path) -> None:
+    assert price_book_names() == price_book_names(tmp_path / "absent") == ["2025-seed"]
+    for name in ("my-prices.toml", "2025-seed.toml", "no name.toml", "notes.txt"):
+        write(tmp_path, name, "")
+    assert price_book_names(tmp_path) == ["2025-seed", "my-prices"]
 
 
 def test_a_user_book_may_extend_the_shipped_one_of_its_own_name(tmp_path: Path) -> None:

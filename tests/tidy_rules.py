@@ -26,11 +26,12 @@ MARKS = re.compile(r"\b(?:FIX" r"ME|TO" r"DO|XX" r"X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.-])/(?:wo" r"rk/|ho" r"me/(?!ada\b|gpudeck\b|user\b)\w)")
 """Ada is fictional, gpudeck is the user of our image."""
 PAUSES_ALLOWED = {
-    "tests/waiting.py", "tests/readme_picture.py", "tests/bench/crash.py", "tests/bench/cancellations.py",
-    "tests/bench/soak.py",
+    "tests/waiting.py", "tests/gallery/film.py", "tests/bench/crash.py", "tests/bench/cancellations.py",
+    "tests/bench/soak.py", "tests/bench/mixed_hour.py", "tests/bench/mixed_site.py",
+    "tests/gateway/virtual_loop.py", "tests/gateway/test_virtual_loop.py",
 }  # fmt: skip
 """Where waiting is made, and programs that are no tests: one films a running deck for some seconds, one kills it at
-random instants, and two are clients that take their time."""
+random instants, and two are clients that take their time. Where time is virtual, a pause is exact and costs nothing."""
 GENERATED = {".svg", ".lock", ".ipynb"}
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-async def until(predicate: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
+async def until(predicate: Callable[[], object], timeout_s: float = 60.0, what: str = "") -> None:
     """Return when `predicate()` is true; fail after `timeout_s` seconds, naming `what` was waited for."""
     deadline = time.monotonic() + timeout_s
     while not predicate():
@@ -15,7 +15,7 @@ async def until(predicate: Callable[[], object], timeout_s: float = 10.0, what: 
         await asyncio.sleep(0.01)
 
 
-def until_sync(predicate: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
+def until_sync(predicate: Callable[[], object], timeout_s: float = 60.0, what: str = "") -> None:
     """`until` for code without an event loop."""
     deadline = time.monotonic() + timeout_s
     while not predicate():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
@@ -20,6 +21,7 @@ from orchestrator.contract.snapshot import (
     EventView,
     GpuView,
     LaneSample,
+    LanesView,
     ModelView,
     PriceView,
     RunwayView,
@@ -118,13 +120,17 @@ def _endpoint(index: int, number: int, each: int, now_ns: int) -> EndpointView:
         ),
         cost=CostView(per_hour_u=BASELINE_UH * each, today_u=number * 1_850, total_u=number * 1_850,
                       worst_case_per_hour_u=BASELINE_UH * 10),
-        lanes=tuple(
-            LaneSample(at_ns=EPOCH_NS + m * SECOND_NS, starting=0, idle=each - _wave(index, m, each),
-                       busy=_wave(index, m, each), draining=0, autoscaled=each - 1)
-            for m in moments
-        ),
+        lanes=_lanes(index, second, each),
         decision=DecisionView(at_ns=now_ns, desired=each, why="oldest waiter over the queue delay"),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=200)
+def _lanes(index: int, second: int, each: int) -> LanesView:
+    """The same object in every frame of that second, as in the orchestrator."""
+    busy = [_wave(index, moment, each) for moment in range(second - SAMPLES + 1, second + 1)]
+    samples = (LaneSample(idle=each - working, busy=working, autoscaled=each - 1) for working in busy)
+    return LanesView.of(samples)
 
 
 def _account(number: int, workers: int) -> AccountView:
@@ -135,6 +141,7 @@ def _account(number: int, workers: int) -> AccountView:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=EVENTS * 2)
 def _event(index: int) -> EventView:
     return EventView(
         seq=index + 1, at_ns=EPOCH_NS + index * SECOND_NS, level="info", text=f"scaled {index % 9} → {index % 9 + 1}",

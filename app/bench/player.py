@@ -13,17 +13,20 @@ from pathlib import Path
 
 from app.bench.deck import PER_SECOND, frame
 from orchestrator.contract.base import PROTOCOL_VERSION
+from orchestrator.contract.feed import told
 from orchestrator.contract.frames import (
     CLIENT_FRAMES,
     FRAME_BYTES_MAX,
     Answered,
     Ask,
-    Feed,
     Hello,
+    More,
     ServerFrame,
     Subscribe,
 )
 from orchestrator.contract.query import Unanswered
+from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.steps import finished
 
 
 class Player:
@@ -36,13 +39,16 @@ class Player:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection. It ends when the other side does."""
         feed: asyncio.Task[None] | None = None
+        wanted = asyncio.Event()
         _write(writer, Hello(protocol=PROTOCOL_VERSION, version="0", pid=os.getpid(), instance="bench"))
         try:
             with suppress(ConnectionError):
                 while line := await reader.readline():
                     asked = CLIENT_FRAMES.validate_json(line)
                     if isinstance(asked, Subscribe) and feed is None:
-                        feed = asyncio.create_task(self._feed(writer, asked.per_second))
+                        feed = asyncio.create_task(self._feed(writer, asked.per_second, wanted))
+                    elif isinstance(asked, More):
+                        wanted.set()
                     elif isinstance(asked, Ask):
                         silence = Unanswered(code="unavailable", message="a made-up deck answers no questions")
                         _write(writer, Answered(tag=asked.tag, answer=silence))
@@ -51,13 +57,19 @@ class Player:
                 feed.cancel()
             writer.close()
 
-    async def _feed(self, writer: asyncio.StreamWriter, per_second: float) -> None:
+    async def _feed(self, writer: asyncio.StreamWriter, per_second: float, wanted: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
+        before: Snapshot | None = None
         while not writer.is_closing():
+            wanted.clear()
             elapsed_s = loop.time() - self._start
-            _write(writer, Feed(snapshot=frame(int(elapsed_s * PER_SECOND), *self._size)))
+            after = frame(int(elapsed_s * PER_SECOND), *self._size)
+            _write(writer, finished(told(before, after)))
+            before = after
             await writer.drain()
-            await asyncio.sleep(1 / per_second - (loop.time() - self._start - elapsed_s) % (1 / per_second))
+            await wanted.wait()
+            say("taken")
+            await asyncio.sleep(1 / per_second - (loop.time() - self._start - elapsed_s))
 
 
 def _write(writer: asyncio.StreamWriter, sent: ServerFrame) -> None:
@@ -65,13 +77,18 @@ def _write(writer: asyncio.StreamWriter, sent: ServerFrame) -> None:
         writer.write(sent.model_dump_json().encode() + b"\n")
 
 
+def say(word: str) -> None:
+    """Tell whoever measures."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 async def play(socket: Path, endpoints: int, workers: int) -> None:
-    """Serve on `socket` until killed; a line on stdout says from when on."""
+    """Serve on `socket` until killed. A line on stdout says from when on, and one more for each frame taken."""
     player = Player(endpoints, workers)
     server = await asyncio.start_unix_server(player.serve, socket, limit=FRAME_BYTES_MAX)
     async with server:
-        sys.stdout.write("listening\n")
-        sys.stdout.flush()
+        say("listening")
         await server.serve_forever()
 
 

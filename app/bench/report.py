@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Final
 
+from app.bench.deck import PER_SECOND
 from app.bench.tui import Measured, Wanted, measure
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
@@ -35,6 +36,7 @@ def fields(found: Measured) -> dict[str, str]:
         "key to picture": f"p50 {found.key_p50_ms:.1f} ms, p95 {found.key_p95_ms:.1f} ms, "
         f"longest {found.key_max_ms:.1f} ms (goal: p95 {KEY_P95_GOAL_MS:.0f} ms)",
         "CPU": f"{found.cpu_share:.1%} of a core at rest, {found.cpu_share_keys:.1%} with keys (goal: {CPU_GOAL:.0%})",
+        "pictures": f"{found.frames_per_s:.1f} a second (of {PER_SECOND} that were offered)",
         "to the terminal": f"{found.bytes_per_s / 1_024:,.1f} KiB/s",
         "memory": f"{found.memory_mib:,.0f} MiB",
     }

@@ -55,6 +55,9 @@ class Measured:
     cpu_share: float
     cpu_share_keys: float
     """While keys were pressed too."""
+    frames_per_s: float
+    """Snapshots taken at rest, each after the last one was on the screen. Far below 4, the machine was too busy for
+    the shares of a core to mean what they say."""
     bytes_per_s: float
     """What the terminal received at rest."""
     memory_mib: float
@@ -146,26 +149,46 @@ async def measure(wanted: Wanted) -> Measured:
             assert player.stdout is not None, "stdout is a pipe"
             async with asyncio.timeout(PATIENCE_S):
                 await player.stdout.readline()
+            taken = Taken(player.stdout)
             screen = Screen([sys.executable, "-m", "app"], environ, wanted.columns, wanted.rows)
             try:
-                return await _figures(screen, wanted)
+                return await _figures(screen, taken, wanted)
             finally:
                 await screen.close()
+                await taken.close()
         finally:
             with suppress(ProcessLookupError):
                 player.terminate()
             await player.wait()
 
 
-async def _figures(screen: Screen, wanted: Wanted) -> Measured:
+class Taken:
+    """Counts the frames that the player says were taken from it."""
+
+    def __init__(self, lines: asyncio.StreamReader) -> None:
+        self.count = 0
+        self._counting = asyncio.create_task(self._read(lines))
+
+    async def _read(self, lines: asyncio.StreamReader) -> None:
+        while await lines.readline():
+            self.count += 1
+
+    async def close(self) -> None:
+        self._counting.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._counting
+
+
+async def _figures(screen: Screen, taken: Taken, wanted: Wanted) -> Measured:
     loop = asyncio.get_running_loop()
     painted = await screen.shows(slug(0)) - screen.started
     await screen.shows(_marked(0))
     await asyncio.sleep(2.0)  # what the start leaves behind is not rest
-    at, cpu, written = loop.time(), screen.cpu_s(), screen.total
+    at, cpu, written, frames = loop.time(), screen.cpu_s(), screen.total, taken.count
     await asyncio.sleep(wanted.seconds)
     rest_s = loop.time() - at
     share, flow = (screen.cpu_s() - cpu) / rest_s, (screen.total - written) / rest_s
+    frames_per_s = (taken.count - frames) / rest_s
     waits: list[float] = []
     at, cpu = loop.time(), screen.cpu_s()
     for number in range(wanted.keys):
@@ -177,7 +200,7 @@ async def _figures(screen: Screen, wanted: Wanted) -> Measured:
         await asyncio.sleep(KEY_GAP_S)
     busy = (screen.cpu_s() - cpu) / (loop.time() - at)
     return Measured(
-        painted * 1_000, percentile(waits, 0.5), percentile(waits, 0.95), max(waits), share, busy, flow,
+        painted * 1_000, percentile(waits, 0.5), percentile(waits, 0.95), max(waits), share, busy, frames_per_s, flow,
         screen.memory_mib(),
     )  # fmt: skip
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from app.cli.dashboard import dashboard_app
 from app.cli.exits import CliError, Exit
-from app.cli.hangup import HangupGuard
+from app.cli.hangup import full_screen
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
 from app.cli.session import complete
+from app.cli.terminal import shortcoming
 from app.demo.home import PrivateHome, private_home
 from app.demo.pictures import NoPictures, load_pictures
 from app.demo.report import Report, Seen, build, rows
@@ -37,10 +37,9 @@ Tour = Callable[..., Awaitable[Seen]]
 
 def run_demo(settings: Settings, *, headless: bool, engine: str, gpus: str, keep: bool, timeout_s: float) -> None:
     """Raises CliError: 1 when a check of the report failed, 5 when the tour took longer than `timeout_s` seconds."""
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
     private = partial(private_home, engine=engine, gpus=None if gpus == PROBE else gpus, keep=keep, talk=say)
     scenario = Scenario() if gpus == PROBE else Scenario(gpu_type=gpus.partition(":")[0])
-    if headless or settings.json or not terminal:
+    if headless or settings.json or shortcoming() is not None:
         tour = partial(run_tour, scenario=scenario, any_gpu=gpus == PROBE)
         _print_report(settings, complete(lambda: _headless(private, tour, timeout_s)))
         return
@@ -68,13 +67,12 @@ async def _headless(private: Private, tour: Tour, timeout_s: float) -> Report:
 
     try:
         pictures = load_pictures()
-        with _ended_by(signal.SIGTERM, signal.SIGHUP):
-            narrate("starting a private orchestrator in a temporary directory")
-            async with private() as home:
-                async with asyncio.timeout(timeout_s):
-                    seen = await tour(home.client, pictures=pictures, narrate=narrate)
-                narrate("draining and stopping the orchestrator")
-                await home.close()
+        narrate("starting a private orchestrator in a temporary directory")
+        async with private() as home:
+            async with asyncio.timeout(timeout_s):
+                seen = await tour(home.client, pictures=pictures, narrate=narrate)
+            narrate("draining and stopping the orchestrator")
+            await home.close()
     except TimeoutError:
         raise CliError(f"the demo was not over after {timeout_s:g} s", Exit.TIMEOUT) from None
     except (TourFailed, NoPictures, Unfit) as error:
@@ -83,39 +81,17 @@ async def _headless(private: Private, tour: Tour, timeout_s: float) -> Report:
     return build(replace(seen, left_running=home.left_running))
 
 
-@contextmanager
-def _ended_by(*numbers: signal.Signals) -> Iterator[None]:
-    """Let these signals cancel the running task, so that what it started is stopped on the way out."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    handled = []
-    for number in numbers:
-        # Only the main thread may; a command run in another one (a test) ends with its thread.
-        with suppress(RuntimeError, ValueError):
-            loop.add_signal_handler(number, task.cancel)
-            handled.append(number)
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-
-
 async def _in_dashboard(private: Private, tour: Tour) -> Report | None:
     """The dashboard with the tour behind it; None when the user left before the tour was over."""
-    from app.app import GpudeckApp
-    from app.reporting import reporter
-
     pictures = load_pictures()
     say("starting a private orchestrator in a temporary directory …")
     async with private() as home:
-        app = GpudeckApp(home.client, reporter=reporter(home.directory))
+        app = dashboard_app(home.client, home=home.directory)
         walking = asyncio.create_task(
             _guide(app, home.directory, partial(tour, home.client, pictures=pictures)), name="tour"
         )
         try:
-            with HangupGuard(home.abandon):
+            with full_screen(app.leave, home.abandon):
                 await app.run_async()
         finally:
             walking.cancel()

@@ -9,10 +9,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 
-from app.cli.hangup import HangupGuard
+from app.cli.dashboard import dashboard_app
+from app.cli.hangup import full_screen
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
 from app.cli.session import complete
+from app.cli.terminal import shortcoming
 from app.demo.home import PrivateHome, private_home
 from app.format import clock, duration, money, plain
 from orchestrator.contract.query import AskBill, Bill
@@ -26,7 +28,7 @@ def run_lab(settings: Settings, *, headless: bool, speed: int, keep: bool, timeo
     """Raises CliError when the lab does not start. Headless it ends with the shut-off, or after `timeout_s` seconds."""
     command = [sys.executable, "-m", "orchestrator.lab", f"--speed={speed}"]
     private = partial(private_home, engine="virtual", gpus=None, keep=keep, talk=say, command=command)
-    if headless or settings.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if headless or settings.json or shortcoming() is not None:
         diary = complete(lambda: _headless(private, timeout_s))
         if settings.json:
             print_json(diary.document())
@@ -111,12 +113,10 @@ async def _headless(private: Private, timeout_s: float) -> Diary:
 
 
 async def _in_dashboard(private: Private) -> None:
-    from app.app import GpudeckApp
-    from app.reporting import reporter
-
     say("starting a lab in a temporary directory …")
     async with private() as home:
-        with HangupGuard(home.abandon):
-            await GpudeckApp(home.client, reporter=reporter(home.directory)).run_async()
+        app = dashboard_app(home.client, home=home.directory)
+        with full_screen(app.leave, home.abandon):
+            await app.run_async()
         say("the lab is taken down; nothing of it was real")
         await home.close()

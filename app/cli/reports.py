@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,8 +13,9 @@ from app.cli.options import Settings
 from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import complete, here
 from app.client import program_version
-from app.format import plain
 from app.present.settings import scalar, settings_rows
+from app.reporting import CHECKS, Printed, Request, TookTooLong, last_sentence, printed, sentences
+from app.signals import leaving_on_signals
 from app.spawn import attach
 from orchestrator.contract.base import PROTOCOL_VERSION
 
@@ -70,58 +70,50 @@ def show_version(settings: Settings) -> None:
 
 
 def _report(settings: Settings, name: str, *arguments: str) -> None:
-    here()  # an unusable GPUDECK_HOME is reported in our words, not in those of a traceback
+    done = _run(Request(CHECKS, (name, "-o", "json", *arguments), REPORT_S))
+    for line in sentences(done):
+        say(line)
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "orchestrator", name, "-o", "json", *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=REPORT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CliError(f"`orchestrator {name}` took longer than {REPORT_S:g} s", Exit.TIMEOUT) from error
-    for line in done.stderr.decode(errors="replace").splitlines():
-        say(plain(line))
-    try:
-        document = json.loads(done.stdout)
+        document = json.loads(done.document)
     except ValueError as error:
-        code = Exit.CONFIGURATION if done.returncode == Exit.CONFIGURATION else Exit.FAILURE
-        raise CliError(f"`orchestrator {name}` ended with status {done.returncode} and no report", code) from error
+        code = Exit.CONFIGURATION if done.code == Exit.CONFIGURATION else Exit.FAILURE
+        raise CliError(f"`orchestrator {name}` ended with status {done.code} and no report", code) from error
     if settings.json:
         print_json(document)
     else:
         print_document(document)
-    if done.returncode:
-        code = Exit.CONFIGURATION if done.returncode == Exit.CONFIGURATION else Exit.FAILURE
+    if done.code:
+        code = Exit.CONFIGURATION if done.code == Exit.CONFIGURATION else Exit.FAILURE
         failures = {"doctor": "a check failed", "mail-test": "the mail was not sent"}
         raise CliError(failures.get(name, "the settings are not usable"), code)
 
 
-def run_program(arguments: Sequence[str], timeout_s: float, program: str = "orchestrator") -> dict[str, Any]:
+def run_program(arguments: Sequence[str], timeout_s: float, program: str = CHECKS) -> dict[str, Any]:
     """Run a program of the orchestrator's with a verb that needs no running orchestrator; the JSON it prints.
 
     Raises CliError with the last sentence and the status of one that failed."""
-    here()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", program, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CliError(f"`{program} {arguments[0]}` took longer than {timeout_s:g} s", Exit.TIMEOUT) from error
-    said = [plain(line) for line in done.stderr.decode(errors="replace").splitlines()]
-    if done.returncode:
+    done = _run(Request(program, tuple(arguments), timeout_s))
+    if done.code:
         known = {code.value for code in Exit}
-        code = Exit(done.returncode) if done.returncode in known else Exit.FAILURE
-        last = said[-1] if said else f"it ended with status {done.returncode} and said nothing"
-        raise CliError(last.removeprefix("gpudeck: "), code)
-    document = json.loads(done.stdout)
+        raise CliError(last_sentence(done), Exit(done.code) if done.code in known else Exit.FAILURE)
+    document = json.loads(done.document)
     assert isinstance(document, dict), "these verbs print an object"
     return document
+
+
+def _run(request: Request) -> Printed:
+    """Raises CliError 5 when it takes too long."""
+    here()  # an unusable GPUDECK_HOME is reported in our words, not in those of a traceback
+
+    async def to_its_end() -> Printed:
+        running = asyncio.ensure_future(printed(request))
+        with leaving_on_signals(running.cancel):  # else its session would outlive ours
+            return await running
+
+    try:
+        return complete(to_its_end)
+    except TookTooLong as error:
+        raise CliError(str(error), Exit.TIMEOUT) from error
 
 
 def print_document(document: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from app.cli.exits import CliError, Exit
 from app.cli.options import Lazy, LazyGroup, common
+from app.cli.terminal import shortcoming
 
 COMMANDS: Final = {
     "demo": Lazy("app.cli.commands.demo:demo", "A tour with real requests, on a private orchestrator."),
@@ -57,6 +58,9 @@ def cli(context: click.Context) -> None:
     Without a command it opens the dashboard, starting the orchestrator when
     none runs. Data goes to stdout, everything else to stderr.
 
+    Settings are in config.toml, your own keys of the dashboard in keys.toml
+    beside it (open_playground = "P"); `gpudeck config show` says where.
+
     \b
     Examples:
       gpudeck                                    open the dashboard
@@ -74,9 +78,11 @@ def cli(context: click.Context) -> None:
         context.color = False
     if context.invoked_subcommand is not None:
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if (missing := shortcoming()) is not None:
         raise CliError(
-            "the dashboard needs a terminal", Exit.USAGE, "In a script use `gpudeck status`, or -o json for data."
+            f"the dashboard needs a terminal: {missing}",
+            Exit.USAGE,
+            "In a script use `gpudeck status`, or -o json for data.",
         )
     from app.cli.dashboard import open_dashboard
 

@@ -161,6 +161,8 @@ def complete(work: Callable[[], Awaitable[Result]]) -> Result:
         raise CliError("\n".join(sentences(error)), Exit.USAGE) from error
     except SpawnError as error:
         raise spawn_failure(error) from error
+    except asyncio.CancelledError:  # a signal; what the work had started, it has stopped
+        raise CliError("interrupted", Exit.INTERRUPTED) from None
     except BrokenPipeError:
         raise
     except ConnectionError as error:

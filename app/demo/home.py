@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from app.client import SocketClient
+from app.signals import leaving_on_signals
 from app.spawn import EXIT_CONFIGURATION, SpawnError, ensure_orchestrator, process_runs, stop_orchestrator
 from orchestrator.contract.places import HOME_VARIABLE, places
 
@@ -66,9 +67,21 @@ async def private_home(
 ) -> AsyncIterator[PrivateHome]:
     """Start an orchestrator in a new temporary directory; stop it and remove the directory at the end.
 
-    The gateway takes any free port. `command` replaces the orchestrator by another program. Raises what
-    spawn.ensure_orchestrator raises; SpawnError also when the place for temporary files is too deep for a socket path.
+    The gateway takes any free port. `command` replaces the orchestrator by another program. SIGTERM and SIGHUP cancel
+    the running task, so that what was started is stopped on the way out. Raises what spawn.ensure_orchestrator raises;
+    SpawnError also when the place for temporary files is too deep for a socket path.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    with leaving_on_signals(task.cancel):
+        async with _private_home(engine, gpus, keep, talk, command) as home:
+            yield home
+
+
+@asynccontextmanager
+async def _private_home(
+    engine: str, gpus: str | None, keep: bool, talk: Callable[[str], None], command: Sequence[str] | None
+) -> AsyncIterator[PrivateHome]:
     directory = Path(tempfile.mkdtemp(prefix="gpudeck-demo-"))
     try:
         # Should all else fail, a SIGTERM is enough to stop the workers too.
@@ -86,7 +99,8 @@ async def private_home(
             yield home
         finally:
             try:
-                await home.close()
+                with leaving_on_signals(lambda: None):  # it is on its way: a second signal must not cut it short
+                    await home.close()
             except BaseException:
                 # A second Ctrl-C: no time to watch, but the orchestrator still drains by itself.
                 with suppress(ProcessLookupError):

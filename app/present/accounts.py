@@ -26,22 +26,27 @@ _COLUMNS: Final = (
     Column("runway", "LASTS", 9, rank=1, right=True),
     Column("today", "TODAY", 10, rank=3, right=True),
     Column("month", "MONTH", 10, rank=2, right=True),
-    Column("mail", "WARNINGS TO", 16, rank=4, grow=True, grow_max=32),
+    Column("mail", "WARNINGS TO", 18, rank=4, grow=True, grow_max=32),
 )
+_WIDE: Final = 100
+
+
+def _gap(room: int) -> int:
+    return 2 if room >= _WIDE else 1
 
 
 def _chosen(room: int) -> list[tuple[Column, int]]:
-    return table.choose(_COLUMNS, room, 1)
+    return table.choose(_COLUMNS, room, _gap(room))
 
 
 def head(room: int) -> Line:
     """The titles of `rows`."""
-    return table.head(_chosen(room), 1)
+    return table.head(_chosen(room), _gap(room))
 
 
 def rows(accounts: Sequence[AccountView], room: int) -> list[Line]:
     """One row an account."""
-    return [table.row(_cells(each), _chosen(room), 1) for each in accounts]
+    return [table.row(_cells(each), _chosen(room), _gap(room)) for each in accounts]
 
 
 def _cells(account: AccountView) -> dict[str, Line]:

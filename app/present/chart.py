@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -37,6 +38,12 @@ def area(
     A value above zero shows at least a quarter of a cell; zero shows as a faint floor, and no value as nothing. A chart
     of one row stays an eighth below its top, so that charts in neighbouring lines do not grow together.
     """
+    return list(_area(tuple(series), columns, rows, tone, top, low))
+
+
+@lru_cache(maxsize=512)
+def _area(series: tuple[int, ...], columns: int, rows: int, tone: Tone, top: int | None, low: int) -> tuple[Line, ...]:
+    """Remembered: a series changes once a second, and pictures are drawn more often."""
     values = resample(series, columns)
     ceiling = max(top if top is not None else max(values, default=0), low + 1)
     most = 7 if rows == 1 else rows * 8
@@ -53,7 +60,7 @@ def area(
                 # The crest in full colour and what is under it subdued: the line reads before the mass does.
                 spans.append(Span(EIGHTHS[eighths], SUBDUED.get(tone, tone) if level > row * 8 + 8 else tone))
         drawn.append(merge(line(*spans)))
-    return drawn
+    return tuple(drawn)
 
 
 def ruled(drawn: list[Line], value: int, label: str, tone: Tone, *, top: int, low: int = 0) -> list[Line]:

@@ -7,11 +7,12 @@ from typing import Final
 from app.format import NOTHING, age, clip, count, latency, money, plain, rate_per_hour, seconds
 from app.present import table
 from app.present.glyphs import endpoint_mark, present_workers, tier_letter, worker_mark
-from app.present.lanes import problem
+from app.present.lanes import healed, problem
 from app.present.policy import words
 from app.present.table import Column
 from app.present.text import Line, Span, Tone, clip_line, line
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.ended import EndedWorker, EndedWorkers
 from orchestrator.contract.snapshot import ColdStartView, EndpointView, GpuView, WorkerState, WorkerView
 
 WORKER_COLUMNS: Final = (
@@ -25,7 +26,7 @@ WORKER_COLUMNS: Final = (
     Column("age", "AGE", 9, rank=4, right=True),
     Column("ref", "PROCESS", 14, rank=8),
     Column("address", "ADDRESS", 17, rank=7),
-    Column("reason", "WHY", 10, rank=5, grow=True),
+    Column("reason", "WHY", 22, rank=5, grow=True),
 )
 _PHASES: Final = {
     "create": Tone.IDLE,
@@ -48,16 +49,42 @@ def curl(endpoint: EndpointView, kind: str) -> str:
     return f'curl -sS {endpoint.url} -H "x-api-key: $GPUDECK_KEY" {body}'
 
 
-def worker_rows(endpoint: EndpointView, gpus: tuple[GpuView, ...], now_ns: int, room: int) -> list[Line]:
-    """The worker table: a head and one row a worker."""
+def worker_rows(
+    endpoint: EndpointView, gpus: tuple[GpuView, ...], now_ns: int, room: int, ended: EndedWorkers | None = None
+) -> list[Line]:
+    """The worker table: a head, one row a worker, below them those that are over, and how many more there were."""
     workers = present_workers(endpoint)
-    if not workers:
+    there = {worker.id for worker in workers}
+    over = [worker for worker in ended.workers if worker.worker_id not in there] if ended is not None else []
+    if not workers and not over:
         return []
     names = {gpu.uuid: f"{gpu.index} {gpu.type}" for gpu in gpus}
     gap = 2 if room >= 80 else 1
     chosen = table.choose(WORKER_COLUMNS, room, gap)
     body = [table.row(_worker_cells(worker, names, now_ns), chosen, gap) for worker in workers]
+    body += [table.row(_ended_cells(worker), chosen, gap) for worker in over]
+    more = ended.total - len(ended.workers) if ended is not None else 0
+    if more > 0:
+        body.append(clip_line(line(Span(f"{count(more)} more are over; m opens the ledger", Tone.FAINT)), room))
     return [table.head(chosen, gap), *body]
+
+
+def _ended_cells(worker: EndedWorker) -> dict[str, Line]:
+    """A worker that is over: how long it was, what it served and cost, and how it ended."""
+    # The ledger does not know whether it was told to end: killed and stopped ones differ by the words alone.
+    return {
+        "label": line(Span(worker.label, Tone.MUTED)),
+        "state": line(Span("· over", Tone.FAINT)),
+        "tier": line(Span(NOTHING, Tone.FAINT)),
+        "gpu": line(Span(plain(worker.gpu_type), Tone.FAINT)),
+        "running": line(Span(NOTHING, Tone.FAINT)),
+        "served": line(Span(NOTHING if worker.requests is None else count(worker.requests), Tone.MUTED)),
+        "cost": line(Span(money(worker.amount_u), Tone.MUTED)),
+        "age": line(Span(seconds((worker.ended_ns - worker.started_ns) // SECOND_NS), Tone.FAINT)),
+        "ref": line(Span(NOTHING, Tone.FAINT)),
+        "address": line(Span(NOTHING, Tone.FAINT)),
+        "reason": line(Span(plain(worker.detail or worker.cause), Tone.FAINT)),
+    }
 
 
 def _worker_cells(worker: WorkerView, names: dict[str, str], now_ns: int) -> dict[str, Line]:
@@ -109,10 +136,11 @@ def summary(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
         )
     if endpoint.problem is not None:
         lines.extend(problem(endpoint, now_ns, room, limit=4))
-        lines.extend(
-            line(Span("│ ", Tone.FAILED), Span(clip(plain(text), room - 2), Tone.MUTED))
-            for text in endpoint.problem.log[-6:]
-        )
+        if not healed(endpoint, now_ns):
+            lines.extend(
+                line(Span("│ ", Tone.FAILED), Span(clip(plain(text), room - 2), Tone.MUTED))
+                for text in endpoint.problem.log[-6:]
+            )
     return [clip_line(each, room) for each in lines]
 
 

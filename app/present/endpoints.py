@@ -9,6 +9,7 @@ from app.format import count, latency, money
 from app.present import table
 from app.present.chart import area
 from app.present.glyphs import endpoint_mark, present_workers, worker_mark
+from app.present.rows import Rows
 from app.present.table import Column
 from app.present.text import Line, Span, Tone, line, on_ground, pad
 from orchestrator.contract.snapshot import EndpointState, EndpointView, Snapshot
@@ -54,22 +55,25 @@ def title(snapshot: Snapshot) -> str:
     return f"{serving} of {len(snapshot.endpoints)} serving" if snapshot.endpoints else "none"
 
 
-def rows(endpoints: tuple[EndpointView, ...], selected: str | None, room: int) -> list[Line]:
+def rows(endpoints: tuple[EndpointView, ...], selected: str | None, room: int) -> Rows:
     """The head and one row an endpoint, each exactly `room` cells; the selected one carries a bar and a ground."""
     gap = 2 if room >= 100 else 1
     pips_room = max((min(endpoint.spec.maximum, _PIPS_MAX) for endpoint in endpoints), default=0)
     columns = [replace(c, width=max(c.width, pips_room)) if c.key == "workers" else c for c in COLUMNS]
     chosen = table.choose(columns, room - 2, gap)
-    lines = [line("  ", table.head(chosen, gap))]
-    for endpoint in endpoints:
-        chosen_here = endpoint.spec.slug == selected
-        widths = {column.key: size for column, size in chosen}
-        body = table.row(_cells(endpoint, chosen_here, widths), chosen, gap)
-        if chosen_here:
-            lines.append(pad(on_ground(line(Span("▌", Tone.ACCENT), " ", body), Tone.SELECTED), room))
-        else:
-            lines.append(line("  ", body))
-    return lines
+    found = Rows()
+    found.add([line("  ", table.head(chosen, gap))])
+    found.each(endpoints, lambda each: _row(each, chosen, gap, room if each.spec.slug == selected else None))
+    return found
+
+
+def _row(endpoint: EndpointView, chosen: list[tuple[Column, int]], gap: int, marked: int | None) -> Line:
+    """`marked` is the room of a selected row."""
+    widths = {column.key: size for column, size in chosen}
+    body = table.row(_cells(endpoint, marked is not None, widths), chosen, gap)
+    if marked is None:
+        return line("  ", body)
+    return pad(on_ground(line(Span("▌", Tone.ACCENT), " ", body), Tone.SELECTED), marked)
 
 
 def pips(endpoint: EndpointView) -> Line:

@@ -6,6 +6,7 @@ from datetime import tzinfo
 
 from app.format import clock, plain
 from app.present.glyphs import LEVELS
+from app.present.rows import Rows
 from app.present.text import Line, Span, Tone, clip_line, line
 from orchestrator.contract.snapshot import EventView
 
@@ -15,12 +16,16 @@ NO_EVENTS = "Nothing has happened yet."
 def matching(events: tuple[EventView, ...], needle: str) -> tuple[EventView, ...]:
     """The events that contain `needle` in text or endpoint, in any case."""
     wanted = needle.strip().casefold()
+    if not wanted:
+        return events
     return tuple(e for e in events if wanted in e.text.casefold() or wanted in (e.endpoint or "").casefold())
 
 
-def rows(events: tuple[EventView, ...], room: int, zone: tzinfo | None) -> list[Line]:
+def rows(events: tuple[EventView, ...], room: int, zone: tzinfo | None) -> Rows:
     """One line an event: time, level, endpoint and text."""
-    return [event_line(event, room, zone) for event in reversed(events)]
+    found = Rows()
+    found.each(events[::-1], lambda event: event_line(event, room, zone))
+    return found
 
 
 def event_line(event: EventView, room: int, zone: tzinfo | None) -> Line:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from app.format import ABSENT, clip, fit, memory_pair, percent, plain, power, temperature
 from app.present.chart import meter
 from app.present.lanes import Density
-from app.present.text import Line, Span, Tone, clip_line, line, pad, width
+from app.present.rows import Rows
+from app.present.text import Line, Piece, Span, Tone, clip_line, line, pad, width
 from orchestrator.contract.snapshot import EndpointView, GpuView, Snapshot, WorkerView
 
 _FIXED: Final = 8 + 14 + 2 + 5 + 10 + 7 + 2
@@ -26,50 +28,67 @@ def title(snapshot: Snapshot) -> str:
     return f"{text} · SIMULATED" if snapshot.simulated_gpus else text
 
 
-def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: int, density: Density) -> list[Line]:
+def rows(gpus: tuple[GpuView, ...], endpoints: tuple[EndpointView, ...], room: int, density: Density) -> Rows:
     """A line for each GPU; when compact, two GPUs to a line."""
     names = room >= _NAMES_CONTAINERS
     labels = {w.id: _label(w, container=names) for endpoint in endpoints for w in endpoint.workers}
+    found = Rows()
     if density is Density.COMPACT:
-        half = (room - 3) // 2
-        cells = [_small(gpu, labels, half) for gpu in gpus]
-        pairs = [(cells[i], cells[i + 1] if i + 1 < len(cells) else ()) for i in range(0, len(cells), 2)]
-        return [line(pad(left, half), Span(" │ ", Tone.FAINT), right) for left, right in pairs]
+        found.each(range(0, len(gpus), 2), lambda at: _pair(gpus[at : at + 2], labels, room))
+        return found
+    if not gpus:
+        return found
     most = _HOLDER + _CONTAINER + 1 if names else _HOLDER
     holders = [holder(gpu, labels, most) for gpu in gpus]
-    tail = min(max((width(each) for each in holders), default=0), most)
+    tail = min(max(each.cells for each in holders), most)
     tail = max(tail, len("HELD BY"))
     bars = max(room - _FIXED - tail, 10)
     sizes = (bars - bars * 2 // 5, bars * 2 // 5)
-    if not gpus:
-        return []
-    cards = zip(gpus, holders, strict=True)
-    return [clip_line(_head(sizes), room), *(_wide(gpu, held, sizes, room) for gpu, held in cards)]
+    found.add([clip_line(_head(sizes), room)])
+    found.each(range(len(gpus)), lambda at: _wide(gpus[at], holders[at].line, sizes, room))
+    return found
+
+
+def _pair(gpus: tuple[GpuView, ...], labels: dict[str, str], room: int) -> Line:
+    """One or two GPUs side by side."""
+    half = (room - 3) // 2
+    left, *right = (_small(gpu, labels, half) for gpu in gpus)
+    return line(pad(left, half), Span(" │ ", Tone.FAINT), *right)
 
 
 def _label(worker: WorkerView, *, container: bool) -> str:
     """`w1`, with the container's or process's id where there is room for it."""
-    reference = plain(worker.engine_ref or "")[:_CONTAINER]
-    return f"{worker.label} {reference}" if container and reference else worker.label
+    reference = plain(worker.engine_ref or "")[:_CONTAINER] if container else ""
+    return f"{worker.label} {reference}" if reference else worker.label
 
 
-def holder(gpu: GpuView, labels: dict[str, str], room: int = 28) -> Line:
+def holder(gpu: GpuView, labels: dict[str, str], room: int = 28) -> Piece:
     """`sketch·w1`, the foreign processes, `free`, or what is wrong with the card."""
-    if gpu.state == "lost":
-        return line(Span("✖ lost", Tone.FAILED))
+    foreign = tuple(each.name or f"pid {each.pid}" for each in gpu.processes if each.worker_id is None)
+    return _holder(gpu.state, gpu.endpoint, labels.get(gpu.worker_id or "", ""), foreign, room)
+
+
+@lru_cache(maxsize=4_096)
+def _holder(state: str, endpoint: str | None, worker: str, foreign: tuple[str, ...], room: int) -> Piece:
+    """Remembered: a card changes hands far less often than its figures change."""
+    if state == "lost":
+        return _measured(Span("✖ lost", Tone.FAILED))
     parts: list[Span] = []
-    if gpu.endpoint is not None:
-        worker = labels.get(gpu.worker_id or "", "")
-        parts.append(Span(clip(gpu.endpoint, room - len(worker) - 1), Tone.PLAIN))
+    if endpoint is not None:
+        parts.append(Span(clip(endpoint, room - len(worker) - 1), Tone.PLAIN))
         parts.append(Span(f"·{worker}" if worker else "", Tone.MUTED))
-    foreign = [process for process in gpu.processes if process.worker_id is None]
     if foreign:
-        name = clip(plain(foreign[0].name or f"pid {foreign[0].pid}"), 16)
+        name = clip(plain(foreign[0]), 16)
         more = f" +{len(foreign) - 1}" if len(foreign) > 1 else ""
         parts.append(Span(f"{' ' if parts else ''}▲ {name}{more}", Tone.STARTING))
-    if gpu.state == "stale":
+    if state == "stale":
         parts.append(Span(" (stale)", Tone.STARTING))
-    return line(*parts) if parts else line(Span("free", Tone.MUTED))
+    return _measured(*parts) if parts else _measured(Span("free", Tone.MUTED))
+
+
+def _measured(*parts: Span) -> Piece:
+    drawn = line(*parts)
+    return Piece(drawn, width(drawn))
 
 
 def _head(sizes: tuple[int, int]) -> Line:
@@ -108,7 +127,7 @@ def _small(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
             _figure(percent(gpu.utilisation_percent), 5, Tone.INFO),
             _figure(temperature(gpu.temperature_c), 5, _temperature_tone(gpu)),
             " ",
-            holder(gpu, labels, room - 28),
+            holder(gpu, labels, room - 28).line,
         ),
         room,
     )

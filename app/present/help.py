@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Final
 
+from app.format import cells
 from app.present.glyphs import BUSY, DRAINING, FAILED, IDLE, STARTING, STOPPING
 from app.present.text import BLANK, Line, Span, Tone, flow, line, pad, wrap
 
-KEY_ROOM: Final = 15
 _TWO_COLUMNS: Final = 96
 Groups = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
@@ -25,13 +25,14 @@ def rows(groups: Groups, room: int) -> list[Line]:
 
 def _column(groups: Groups, room: int) -> list[Line]:
     lines: list[Line] = []
+    key_room = max((cells(keys) for _, entries in groups for keys, _ in entries), default=0) + 2
     for heading, entries in groups:
         if lines:
             lines.append(BLANK)
         lines.append(line(Span(heading, Tone.STRONG)))
         for keys, text in entries:
-            for index, wrapped in enumerate(wrap(text, max(room - KEY_ROOM, 20))):
-                lines.append(line(Span(f"{keys if index == 0 else '':<{KEY_ROOM}}", Tone.ACCENT), wrapped))
+            for index, wrapped in enumerate(wrap(text, max(room - key_room, 20))):
+                lines.append(line(Span(f"{keys if index == 0 else '':<{key_room}}", Tone.ACCENT), wrapped))
     return lines
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from functools import lru_cache, partial
 from typing import Final
 
 from app.format import plain, seconds
@@ -24,13 +25,18 @@ from app.present.glyphs import (
     tier_letter,
     worker_mark,
 )
-from app.present.text import BLANK, Line, Span, Tone, clip_line, flow, joined, line, pad, wrap
+from app.present.rows import Rows
+from app.present.text import BLANK, Line, Piece, Span, Tone, breaks, clip_line, joined, laid, line, pad, width, wrap
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import EndpointState, EndpointView, LaneSample, WorkerState, WorkerView
 
 LANE_SECONDS: Final = 120
 _ORDER: Final = (BUSY, IDLE, STARTING, DRAINING, STOPPING, FAILED)
 _LABEL: Final = 22
+_LABELS: Final = 2
+"""Lines of words beside a strip, however low that is."""
 _MOST_ROWS: Final = 5
+_CHIP_GAP: Final = 3
 
 
 class Density(StrEnum):
@@ -48,56 +54,59 @@ def density_of(width: int, height: int) -> Density:
     return Density.ROOMY if width >= 160 and height >= 44 else Density.NORMAL
 
 
-def rows(endpoints: tuple[EndpointView, ...], now_ns: int, room: int, density: Density) -> list[Line]:
+def rows(endpoints: tuple[EndpointView, ...], now_ns: int, room: int, density: Density) -> Rows:
     """The lanes of every endpoint, in lines of at most `room` cells."""
+    found = Rows()
     if density is Density.COMPACT:
-        top = max(
-            (
-                max([len(_units(sample)) for sample in endpoint.lanes] + [endpoint.spec.maximum])
-                for endpoint in endpoints
-            ),
-            default=1,
-        )
-        return [_compact(endpoint, top, room) for endpoint in endpoints]
-    lines: list[Line] = []
+        top = max((max(endpoint.lanes.peak, endpoint.spec.maximum) for endpoint in endpoints), default=1)
+        found.each(endpoints, lambda endpoint: _compact(endpoint, top, room))
+        return found
     for endpoint in endpoints:
-        if lines:
-            lines.append(BLANK)
-        lines.extend(lane_with_problem(endpoint, now_ns, room, density))
-    return lines
+        if found:
+            found.add([BLANK])
+        _add_lane(found, endpoint, now_ns, room, density)
+        if endpoint.problem and endpoint.state in (EndpointState.FAILED, EndpointState.BACKOFF):
+            found.add(problem(endpoint, now_ns, room))
+    return found
 
 
 def lane(endpoint: EndpointView, now_ns: int, room: int, density: Density = Density.NORMAL) -> list[Line]:
     """One endpoint: name and counts at the left, the strip at the right, its workers as chips below."""
-    label_room = _LABEL if density is Density.NORMAL else _LABEL + 4
-    strip_room = max(room - label_room, 10)
+    found = Rows()
+    _add_lane(found, endpoint, now_ns, room, density)
+    return list(found)
+
+
+def _add_lane(found: Rows, endpoint: EndpointView, now_ns: int, room: int, density: Density) -> None:
     per_cell = 1 if density is Density.ROOMY else 2
-    shown = endpoint.lanes[-LANE_SECONDS:]
-    peak = max([len(_units(sample)) for sample in shown] + [endpoint.spec.baseline, 1])
+    peak = max(endpoint.lanes.peak, endpoint.spec.baseline, 1)
     height = min(-(-peak // per_cell), _MOST_ROWS * 2 // per_cell)
-    strip = strip_of(shown, strip_room, height, per_cell)
+    label_room = _LABEL if density is Density.NORMAL else _LABEL + 4
+    found.later(max(height, _LABELS), partial(_labelled_strip, endpoint, label_room, room, height, per_cell))
+    _add_chips(found, endpoint, now_ns, room)
+
+
+def _labelled_strip(endpoint: EndpointView, label_room: int, room: int, height: int, per_cell: int) -> list[Line]:
+    strip = strip_of(endpoint.lanes.samples, max(room - label_room, 10), height, per_cell)
     labels = [
         line(Span(endpoint.spec.slug, Tone.STRONG), " ", Span(endpoint.spec.setup, Tone.MUTED)),
         counts(endpoint),
     ]
+    assert len(labels) == _LABELS
     lines: list[Line] = []
-    for index in range(max(height, len(labels))):
-        label = labels[index] if index < len(labels) else BLANK
-        drawn = strip[index - max(len(labels) - height, 0)] if index >= len(labels) - height else BLANK
+    for index in range(max(height, _LABELS)):
+        label = labels[index] if index < _LABELS else BLANK
+        drawn = strip[index - max(_LABELS - height, 0)] if index >= _LABELS - height else BLANK
         lines.append(line(pad(label, label_room), drawn))
-    return lines + chips(endpoint, now_ns, room)
-
-
-def lane_with_problem(endpoint: EndpointView, now_ns: int, room: int, density: Density = Density.NORMAL) -> list[Line]:
-    """The lane, and under a failed or retrying endpoint what is wrong."""
-    lines = lane(endpoint, now_ns, room, density)
-    if endpoint.problem and endpoint.state in (EndpointState.FAILED, EndpointState.BACKOFF):
-        lines.extend(problem(endpoint, now_ns, room))
     return lines
 
 
-def strip_of(samples: tuple[LaneSample, ...], room: int, height: int, per_cell: int = 2) -> list[Line]:
-    """Two minutes of worker counts in `room` x `height` cells; a minute that has not happened yet stays empty."""
+@lru_cache(maxsize=256)
+def strip_of(samples: tuple[LaneSample, ...], room: int, height: int, per_cell: int = 2) -> tuple[Line, ...]:
+    """Two minutes of worker counts in `room` x `height` cells; a minute that has not happened yet stays empty.
+
+    Remembered, for samples come once a second and pictures more often.
+    """
     slots = min(room, LANE_SECONDS)
     repeat, extra = divmod(room, slots)
     columns: list[list[Tone]] = []
@@ -105,7 +114,7 @@ def strip_of(samples: tuple[LaneSample, ...], room: int, height: int, per_cell: 
         sample = _sample_at(samples, slot, slots)
         wide = repeat + (1 if slot >= slots - extra else 0)
         columns.extend([_units(sample)[: height * per_cell] if sample else []] * wide)
-    return stack(columns, room, height, per_cell)
+    return tuple(stack(columns, room, height, per_cell))
 
 
 def _sample_at(samples: tuple[LaneSample, ...], slot: int, slots: int) -> LaneSample | None:
@@ -144,31 +153,57 @@ def absence(endpoint: EndpointView) -> str:
 
 def chips(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
     """The present workers as `● w1 B busy`, wrapped."""
-    return flow([chip(worker, endpoint.concurrency, now_ns) for worker in present_workers(endpoint)], room, gap=3)
+    found = Rows()
+    _add_chips(found, endpoint, now_ns, room)
+    return list(found)
+
+
+def _add_chips(found: Rows, endpoint: EndpointView, now_ns: int, room: int) -> None:
+    drawn = [chip(worker, endpoint.concurrency, now_ns) for worker in present_workers(endpoint)]
+    starts = breaks([min(each.cells, room) for each in drawn], room, _CHIP_GAP)
+    if starts:
+        found.later(len(starts), lambda: laid([clip_line(each.line, room) for each in drawn], starts, _CHIP_GAP))
 
 
 def problem(endpoint: EndpointView, now_ns: int, room: int, limit: int = 2) -> list[Line]:
-    """What is wrong and when the next attempt is, in at most `limit` lines."""
+    """What is wrong and when the next attempt is, in at most `limit` lines; what was wrong, once it is `healed`."""
     if endpoint.problem is None:
         return []
     again = endpoint.problem.retry_at_ns
-    text = plain(endpoint.problem.message)
-    if again is not None:
-        text += f" Next try in {seconds(max(again - now_ns, 0) // 1_000_000_000)}."
-    lines = wrap(text, room - 2, Tone.FAILED, limit)
-    return [line(Span("▲ " if index == 0 else "  ", Tone.FAILED), each) for index, each in enumerate(lines)]
+    text, glyph, tone = plain(endpoint.problem.message), "▲ ", Tone.FAILED
+    if healed(endpoint, now_ns):
+        text, glyph, tone = f"Healed. The last crash: {text}", "✔ ", Tone.MUTED
+    elif again is not None:
+        text = f"{text.rstrip('.')}. " + (
+            f"Next try in {seconds((again - now_ns) // SECOND_NS)}." if again > now_ns else "Trying again."
+        )
+    lines = wrap(text, room - 2, tone, limit)
+    return [line(Span(glyph if index == 0 else "  ", tone), each) for index, each in enumerate(lines)]
 
 
-def chip(worker: WorkerView, concurrency: int, now_ns: int) -> Line:
+def healed(endpoint: EndpointView, now_ns: int) -> bool:
+    """Whether it serves again after its problem, which is kept until a worker has stayed ready for a while."""
+    again = endpoint.problem.retry_at_ns if endpoint.problem is not None else None
+    return endpoint.state is EndpointState.SERVING and again is not None and again <= now_ns
+
+
+def chip(worker: WorkerView, concurrency: int, now_ns: int) -> Piece:
     """Glyph, label, tier and word of one worker, with requests in flight or seconds of start where they tell more."""
     mark = worker_mark(worker)
-    tier = line(" ", tier_letter(worker)) if worker.tier else BLANK
-    return line(
+    tier = tier_letter(worker) if worker.tier else None
+    return _chip(mark, worker.label, tier, _detail(worker, mark, concurrency, now_ns))
+
+
+@lru_cache(maxsize=4_096)
+def _chip(mark: Mark, label: str, tier: Span | None, detail: str) -> Piece:
+    """Remembered: hundreds of workers look like one another, picture after picture."""
+    drawn = line(
         Span(mark.glyph, mark.tone),
-        Span(f" {worker.label}", Tone.PLAIN),
-        tier,
-        Span(f" {mark.word}{_detail(worker, mark, concurrency, now_ns)}", mark.tone),
+        Span(f" {label}", Tone.PLAIN),
+        line(" ", tier) if tier else BLANK,
+        Span(f" {mark.word}{detail}", mark.tone),
     )
+    return Piece(drawn, width(drawn))
 
 
 def _detail(worker: WorkerView, mark: Mark, concurrency: int, now_ns: int) -> str:
@@ -181,8 +216,7 @@ def _detail(worker: WorkerView, mark: Mark, concurrency: int, now_ns: int) -> st
 
 def _compact(endpoint: EndpointView, top: int, room: int) -> Line:
     """Name, a one-row strip and the workers' glyphs and labels, then the counts in words where they fit."""
-    shown = endpoint.lanes[-LANE_SECONDS:]
-    strip = _thin_strip(shown, 20, top)
+    strip = _thin_strip(endpoint.lanes.samples, 20, top)
     workers = joined(
         [
             line(

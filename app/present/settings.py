@@ -95,7 +95,8 @@ def how_to_change(configuration: Configuration, *, exists: bool, room: int) -> l
     lines = wrap(f"{verb} {file}, one `name = value` a line.", room, Tone.STRONG)
     more = (
         "It counts from the next start on: `gpudeck down --leave` and `gpudeck up`, while the workers go on. "
-        "A variable GPUDECK_NAME comes before the file, a flag of the start before both."
+        "A variable GPUDECK_NAME comes before the file, a flag of the start before both. "
+        'Keys are in keys.toml beside it, such as `quit = "Q"`.'
     )
     said = f"{changed} of {len(configuration.settings)} differ from the default." if changed else "All are defaults."
     return [*lines, *wrap(f"{more} {said}", room, Tone.MUTED)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import pairwise
+from typing import NamedTuple
 
 from app.format import cells, clip
 
@@ -37,9 +38,9 @@ class Tone(StrEnum):
 GOOD, WARNING, ERROR = Tone.BUSY, Tone.STARTING, Tone.FAILED
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Text in one tone, on the panel's own ground or on that of another tone."""
+class Span(NamedTuple):
+    """Text in one tone, on the panel's own ground or on that of another tone. Tuples, for a screen is thousands of them
+    four times a second."""
 
     text: str
     tone: Tone = Tone.PLAIN
@@ -68,6 +69,13 @@ def width(spans: Line) -> int:
     return sum(cells(span.text) for span in spans)
 
 
+class Piece(NamedTuple):
+    """A line and the cells that it takes, for those who measure it more often than they draw it."""
+
+    line: Line
+    cells: int
+
+
 def text(spans: Line) -> str:
     """The line without its tones."""
     return "".join(span.text for span in spans)
@@ -86,7 +94,7 @@ def clip_line(spans: Line, room: int) -> Line:
             left -= size
             continue
         # One cell is kept back for the ellipsis even when this span alone would fit: something follows it.
-        kept.append(replace(span, text=clip(span.text + " ", left) if size == left else clip(span.text, left)))
+        kept.append(span._replace(text=clip(span.text + " ", left) if size == left else clip(span.text, left)))
         break
     return tuple(span for span in kept if span.text)
 
@@ -108,7 +116,7 @@ def spread(left: Line, right: Line, room: int) -> Line:
 
 def on_ground(spans: Line, ground: Tone) -> Line:
     """The line with `ground` under every span that has none of its own."""
-    return tuple(span if span.ground else replace(span, ground=ground) for span in spans)
+    return tuple(span if span.ground else span._replace(ground=ground) for span in spans)
 
 
 def joined(parts: Iterable[Line], separator: Span) -> Line:
@@ -123,17 +131,26 @@ def joined(parts: Iterable[Line], separator: Span) -> Line:
 
 def flow(parts: Sequence[Line], room: int, gap: int = 2) -> list[Line]:
     """The parts from left to right, wrapped so that no line is wider than `room`."""
-    rows: list[Line] = []
-    current: Line = ()
-    for part in parts:
-        piece = clip_line(part, room)
-        if current and width(current) + gap + width(piece) > room:
-            rows.append(current)
-            current = ()
-        current = line(current, " " * gap, piece) if current else piece
-    if current:
-        rows.append(current)
-    return rows
+    pieces = [clip_line(part, room) for part in parts]
+    return laid(pieces, breaks([width(piece) for piece in pieces], room, gap), gap)
+
+
+def breaks(sizes: Sequence[int], room: int, gap: int) -> list[int]:
+    """Where pieces of these sizes, with `gap` cells between them, begin a new row of `room` cells: at 0, and so on."""
+    found: list[int] = []
+    used = room
+    for at, size in enumerate(sizes):
+        used += gap + size
+        if not found or used > room:
+            found.append(at)
+            used = size
+    return found
+
+
+def laid(pieces: Sequence[Line], starts: Sequence[int], gap: int) -> list[Line]:
+    """The pieces in rows, each of which begins with one of `starts`."""
+    between = Span(" " * gap)
+    return [joined(pieces[start:end], between) for start, end in pairwise([*starts, len(pieces)])]
 
 
 def wrap(sentence: str, room: int, tone: Tone = Tone.PLAIN, limit: int = 0) -> list[Line]:

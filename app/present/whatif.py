@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from app.format import count, plain, rate_per_hour
-from app.present import policy, table
+from app.present import form, policy, table
 from app.present.amounts import minute
 from app.present.chart import merge
 from app.present.table import Column
@@ -69,7 +69,8 @@ class Level(Received):
 
 
 class Study(Received):
-    """All that one replay found. `load` is how many requests were served at a time, on average."""
+    """All that one replay found. `load` is how many requests were served at a time, on average; `books` are the price
+    books that there are."""
 
     slug: str
     requests: int
@@ -83,6 +84,27 @@ class Study(Received):
     levels: tuple[Level, ...]
     ratio: float
     recommendation: str
+    books: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a replay is judged by: the p95 wait to stay below, seconds, and the price book; None is that of now."""
+
+    wait_s: float | None = None
+    book: str | None = None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """As the program of the study takes them."""
+        waits = () if self.wait_s is None else (f"--wait={self.wait_s:g}",)
+        return waits if self.book is None else (*waits, f"--book={self.book}")
+
+    @property
+    def words(self) -> str:
+        """Those that are not of now, for a title."""
+        waits = [] if self.wait_s is None else [f"p95 wait of {self.wait_s:g} s at most"]
+        return " · ".join(waits if self.book is None else [*waits, f"prices of {plain(self.book)}"])
 
 
 COLUMNS: Final = (
@@ -104,9 +126,15 @@ _LEVELS: Final = (
     Column("demand", "ON DEMAND", 10, rank=1, right=True),
     Column("saves", "BASELINE SAVES", 14, right=True),
 )
+WAITS_S: Final = (0.0, 3_600.0)
 WAIT_LOW_S: Final = 0.1
 """Shorter waits are drawn as this: the scale is logarithmic, and nobody tells a tenth of a second from none."""
 _AXIS: Final = 10
+
+
+def read_wait(text: str) -> float | None:
+    """The wait to aim at, seconds; nothing typed means as now. Raises Invalid."""
+    return form.decimal(text, WAITS_S, "a number of seconds", "2.5") if text.strip() else None
 
 
 def wait(span_s: float) -> str:
@@ -172,7 +200,7 @@ def _basis(study: Study, room: int) -> list[Line]:
         f"{study.load:.2f} at a time",
         f"cold start {wait(cold.median_s)}, {measured}",
         f"{plain(price.gpu_type)} {rate_per_hour(price.baseline_uh)} baseline, "
-        f"{rate_per_hour(price.autoscale_uh)} autoscaled",
+        f"{rate_per_hour(price.autoscale_uh)} autoscaled by {plain(price.book)}",
     ]
     lines = flow([line(Span(each, Tone.MUTED)) for each in facts], room, gap=3)
     if study.missed:
@@ -303,7 +331,7 @@ def picture_rows(settings: Sequence[Setting], chosen: str | None, room: int, hei
     for each in sorted(drawn, key=lambda s: (s.name == chosen, s.recommended, s.now, s.best)):
         column, row = place(each)
         mark = _mark(each)
-        grid[row][column] = replace(mark, ground=Tone.SELECTED) if each.name == chosen else mark
+        grid[row][column] = mark._replace(ground=Tone.SELECTED) if each.name == chosen else mark
     lines = [line(_cost_label(frame, row, rows), merge(tuple(cells))) for row, cells in enumerate(grid)]
     outside = len(settings) - len(drawn)
     return [*lines, *_wait_axis(frame, columns), *legend(room, outside)[:1]]

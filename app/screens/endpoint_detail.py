@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import ClassVar, Final
@@ -23,12 +23,15 @@ from app.present.text import BLANK, Line, Span, Tone, clip_line, line
 from app.screens.endpoint_actions import EndpointActions
 from app.widgets.panel import Panel
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.ended import AskEnded, EndedWorkers
 from orchestrator.contract.query import AskHistory
 from orchestrator.contract.routing import AskRouting, Bucket, Routing
 from orchestrator.contract.snapshot import EndpointView, EventView, GpuView
 
 MINUTE_NS: Final = 60 * SECOND_NS
 HISTOGRAM_ROWS: Final = 8
+ENDED_SHOWN: Final = 6
+"""Workers that are over below those that run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,11 @@ class DetailOf:
     language: str = snippets.LANGUAGES[0]
     latencies: tuple[Bucket, ...] | None = None
     """Of the last 60 s; None until they are known."""
+    ended: EndedWorkers | None = None
+    """Workers that are over; None until they are known."""
 
 
-Painter = Callable[[DetailOf, int, int, Density], list[Line]]
+Painter = Callable[[DetailOf, int, int, Density], Sequence[Line]]
 
 
 def _charts(shown: DetailOf, room: int, height: int, density: Density) -> list[Line]:
@@ -68,7 +73,12 @@ def _figures(shown: DetailOf, room: int) -> list[Line]:
 _SECTIONS: Final[tuple[tuple[str, str, str, Painter], ...]] = (
     ("summary", "Endpoint", "", lambda d, w, h, _: detail.summary(d.endpoint, d.now_ns, w)),
     ("lanes", "Last two minutes", "", lambda d, w, h, density: lanes.lane(d.endpoint, d.now_ns, w, density)),
-    ("workers", "Workers", "No workers now.", lambda d, w, h, _: detail.worker_rows(d.endpoint, d.gpus, d.now_ns, w)),
+    (
+        "workers",
+        "Workers",
+        "No workers now.",
+        lambda d, w, h, _: detail.worker_rows(d.endpoint, d.gpus, d.now_ns, w, d.ended),
+    ),
     ("cold", "Cold starts", "No start has been measured yet.", lambda d, w, h, _: detail.cold_starts(d.endpoint, w)),
     ("spec", "Specification", "", lambda d, w, h, _: detail.specification(d.endpoint, w)),
     ("events", "Events", event_rows.NO_EVENTS, lambda d, w, h, _: event_rows.rows(d.events, w, d.zone)),
@@ -91,7 +101,7 @@ class DetailPanel(Panel):
     def label(self) -> tuple[int, str, str]:
         return self._label
 
-    def paint(self, width: int, height: int) -> list[Line]:
+    def paint(self, width: int, height: int) -> Sequence[Line]:
         return self._painter(self.view, width, height, self.density) if isinstance(self.view, DetailOf) else []
 
 
@@ -112,6 +122,9 @@ class EndpointScreen(EndpointActions):
         self._asked: tuple[AskHistory, int] | None = None
         """The question about the range that is shown, and the minute in which it was asked."""
         self._latencies: tuple[Bucket, ...] | None = None
+        self._ended: EndedWorkers | None = None
+        self._there: tuple[str, frozenset[str]] | None = None
+        """The endpoint, and the workers that it had when those that are over were asked for last."""
         self._looked_s = 0
         """Second of the orchestrator's time at which the histogram was asked for last."""
 
@@ -154,7 +167,7 @@ class EndpointScreen(EndpointActions):
                 about = tuple(event for event in snapshot.events if event.endpoint == self.slug)
                 panel.view = DetailOf(
                     endpoint, snapshot.gpus, kind, now_ns, about, self.gpudeck.zone, self._past, self.language,
-                    self._latencies,
+                    self._latencies, self._ended,
                 )  # fmt: skip
         self.query_one("#summary", Panel).note = self.slug
         self.query_one("#charts", Panel).note = (
@@ -162,6 +175,16 @@ class EndpointScreen(EndpointActions):
         )
         self._ask()
         self._ask_latencies()
+        self._ask_ended()
+
+    def _ask_ended(self) -> None:
+        """At once, and whenever a worker has come or gone."""
+        if (endpoint := self.chosen) is None:
+            return
+        there = self.slug, frozenset(worker.id for worker in endpoint.workers)
+        if there != self._there:
+            self._there = there
+            self.post_message(QuestionAsked(AskEnded(slug=self.slug, limit=ENDED_SHOWN)))
 
     def _ask_latencies(self) -> None:
         """Once a second, while there is something to ask about."""
@@ -186,6 +209,12 @@ class EndpointScreen(EndpointActions):
     def _take_latencies(self, event: QuestionAnswered) -> None:
         if event.query == AskRouting(slug=self.slug, latencies=True) and isinstance(event.answer, Routing):
             self._latencies = event.answer.latencies
+            self.show()
+
+    @on(QuestionAnswered)
+    def _take_ended(self, event: QuestionAnswered) -> None:
+        if isinstance(event.answer, EndedWorkers) and event.answer.slug == self.slug:
+            self._ended = event.answer
             self.show()
 
     @on(QuestionAnswered)
@@ -230,7 +259,7 @@ class EndpointScreen(EndpointActions):
         self.slug = slugs[(slugs.index(self.slug) + step) % len(slugs)] if self.slug in slugs else slugs[0]
         if self._past is not None:
             self._past = Past(self._past.range)
-        self._asked = None
+        self._asked = self._ended = None
         self.show()
 
     def action_go_back(self) -> None:

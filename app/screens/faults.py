@@ -11,8 +11,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.message import Message
-from textual.reactive import reactive
 
 from app import actions
 from app.messages import CommandRequested
@@ -23,6 +21,7 @@ from app.present.recovery import Recovery, follow
 from app.present.text import Line
 from app.screens.live import LiveScreen
 from app.widgets.panel import Panel
+from app.widgets.row_panel import RowPanel
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.faults import FaultKind, InjectFault
 from orchestrator.contract.snapshot import WorkerState
@@ -30,40 +29,18 @@ from orchestrator.contract.snapshot import WorkerState
 TENTH_NS: Final = SECOND_NS // 10
 
 
-class FaultMenu(Panel):
-    """`view` is the label of the worker that is aimed at, or "" for the first that is ready."""
+class FaultMenu(RowPanel):
+    """`view` is the label of the worker that is aimed at, or "" for the first that is ready; the cursor is a fault."""
 
     NUMBER = 1
     NAME = "Faults"
-    cursor: reactive[int] = reactive(0)
+    HEAD = 0
 
-    @dataclass
-    class Chosen(Message):
-        """This fault is to be done."""
-
-        fault: FaultKind
+    def row_keys(self) -> list[str]:
+        return [kind for kind, _ in faults.FAULTS]
 
     def paint(self, width: int, height: int) -> list[Line]:
-        return faults.menu_rows(self.cursor, self.view if isinstance(self.view, str) else None, width)
-
-    def _extra(self) -> object:
-        return self.cursor
-
-    def watch_cursor(self) -> None:
-        self._repaint()
-
-    def action_move(self, step: int) -> None:
-        self.cursor = min(max(self.cursor + step, 0), len(faults.FAULTS) - 1)
-
-    def action_move_to(self, index: int) -> None:
-        self.cursor = index % len(faults.FAULTS)
-
-    def on_click(self, event: events.Click) -> None:
-        index = event.screen_offset.y - self.content_region.y + int(self.scroll_y)
-        if 0 <= index < len(faults.FAULTS):
-            if index == self.cursor and event.chain > 1:
-                self.post_message(self.Chosen(faults.FAULTS[index][0]))
-            self.cursor = index
+        return faults.menu_rows(self.index, self.view if isinstance(self.view, str) else None, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +122,15 @@ class FaultScreen(LiveScreen):
         return [w.label for w in endpoint.workers if w.state is WorkerState.READY] if endpoint else []
 
     def action_inject_fault(self) -> None:
-        self._inject(faults.FAULTS[self.query_one(FaultMenu).cursor][0])
+        fault = self.query_one(FaultMenu).cursor
+        if fault is not None:
+            command = InjectFault(id=uuid4().hex, slug=self.slug, fault=FaultKind(fault), worker=self.worker)
+            self.post_message(CommandRequested(command, quiet=True))
 
-    @on(FaultMenu.Chosen)
-    def _take_choice(self, event: FaultMenu.Chosen) -> None:
+    @on(RowPanel.Opened)
+    def _take_choice(self) -> None:
         if self.check_action("inject_fault", ()):
-            self._inject(event.fault)
-
-    def _inject(self, fault: FaultKind) -> None:
-        command = InjectFault(id=uuid4().hex, slug=self.slug, fault=fault, worker=self.worker)
-        self.post_message(CommandRequested(command, quiet=True))
+            self.action_inject_fault()
 
     def action_next_victim(self) -> None:
         self._aim(1)

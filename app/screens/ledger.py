@@ -10,9 +10,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.geometry import Region
-from textual.message import Message
-from textual.reactive import reactive
 
 from app import actions
 from app.format import plain
@@ -25,6 +22,7 @@ from app.screens.live import LiveScreen
 from app.statements import write_private
 from app.widgets.chrome import FilterBar
 from app.widgets.panel import Panel
+from app.widgets.row_panel import RowPanel
 from orchestrator.contract.accounting import JournalPage, JournalRow, Statement, StatementLine
 from orchestrator.contract.query import AskJournal, AskVerify, Verification
 from orchestrator.contract.snapshot import AccountView
@@ -55,19 +53,12 @@ class SumsPanel(Panel):
         return lines + (ledger.verification_rows(self.view.verified, width) if self.view.verified else [])
 
 
-class JournalPanel(Panel):
-    """`view` is a tuple of `JournalRow`, newest first. The cursor names a row, so new ones do not move it."""
+class JournalPanel(RowPanel):
+    """`view` is a tuple of `JournalRow`, newest first; the cursor is the number of one."""
 
     NUMBER = 2
     NAME = "Journal"
     EMPTY: ClassVar[str] = "No rows.\nThe journal begins with the first top-up; charges follow while workers run."
-    cursor: reactive[int | None] = reactive(None)
-
-    @dataclass
-    class Moved(Message):
-        """Another row is chosen; `last` when it is the oldest one that has been read."""
-
-        last: bool
 
     @property
     def rows(self) -> tuple[JournalRow, ...]:
@@ -75,42 +66,14 @@ class JournalPanel(Panel):
 
     @property
     def chosen(self) -> JournalRow | None:
-        return next((row for row in self.rows if row.txn_id == self.cursor), None)
+        """The row that the cursor is on."""
+        return self.rows[self.index] if self.index >= 0 else None
+
+    def row_keys(self) -> list[str]:
+        return [str(row.txn_id) for row in self.rows]
 
     def paint(self, width: int, height: int) -> list[Line]:
-        return ledger.journal_rows(self.rows, self._index(), width)
-
-    def _extra(self) -> object:
-        return self.cursor
-
-    def _index(self) -> int:
-        return next((index for index, row in enumerate(self.rows) if row.txn_id == self.cursor), -1)
-
-    def watch_view(self) -> None:
-        if self.chosen is None:
-            self.cursor = self.rows[0].txn_id if self.rows else None
-        super().watch_view()
-
-    def watch_cursor(self) -> None:
-        self._repaint()
-        self.post_message(self.Moved(self._index() == len(self.rows) - 1))
-
-    def action_move(self, step: int) -> None:
-        if self.rows:
-            self._select(min(max(self._index() + step, 0), len(self.rows) - 1))
-
-    def action_move_to(self, index: int) -> None:
-        if self.rows:
-            self._select(index % len(self.rows))
-
-    def _select(self, index: int) -> None:
-        self.cursor = self.rows[index].txn_id
-        self.scroll_to_region(Region(0, index if index == 0 else index + 1, 1, 1), animate=False)
-
-    def on_click(self, event: events.Click) -> None:
-        index = event.screen_offset.y - self.content_region.y + int(self.scroll_y) - 1
-        if 0 <= index < len(self.rows):
-            self.cursor = self.rows[index].txn_id
+        return ledger.journal_rows(self.rows, self.index, width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,13 +196,19 @@ class LedgerScreen(LiveScreen):
         row = self.query_one(JournalPanel).chosen
         self.query_one(EvidencePanel).view = EvidenceOf(row, self._lines, self._statement) if row else None
 
-    @on(JournalPanel.Moved)
-    def _follow(self, event: JournalPanel.Moved) -> None:
+    @on(RowPanel.Moved)
+    def _follow(self) -> None:
         self._show_evidence()
-        if event.last and self._older is not None:
+        journal = self.query_one(JournalPanel)
+        if journal.index == len(journal.rows) - 1 and self._older is not None:
             self.post_message(QuestionAsked(self._query(self._older)))
 
     # --- actions
+
+    @on(RowPanel.Opened)
+    def action_show_evidence(self) -> None:
+        """Go over to what the row rests on, which may be longer than its panel."""
+        self.query_one(EvidencePanel).focus()
 
     def action_verify_ledger(self) -> None:
         self.post_message(QuestionAsked(AskVerify()))

@@ -8,14 +8,14 @@ from uuid import uuid4
 
 from textual import events
 from textual.app import ComposeResult
-from textual.reactive import reactive
+from textual.reactive import var
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from app.actions import WRITING, Where
 from app.messages import CommandRequested
 from app.present.condition import FeedState
 from app.widgets.chrome import SMALLEST, Banner, TitleBar, TooSmall
+from app.widgets.key_footer import KeyFooter
 from orchestrator.contract.lab import SPEEDS, SetSpeed
 from orchestrator.contract.snapshot import EndpointView, Snapshot
 
@@ -37,8 +37,8 @@ class LiveScreen(Screen[Any]):
     LiveScreen.-too-small ToastRack { display: block; }
     """
 
-    snapshot: reactive[Snapshot | None] = reactive(None)
-    feed: reactive[FeedState] = reactive(FeedState())
+    snapshot: var[Snapshot | None] = var(None)
+    feed: var[FeedState] = var(FeedState())
 
     @property
     def gpudeck(self) -> GpudeckApp:
@@ -49,7 +49,7 @@ class LiveScreen(Screen[Any]):
         yield TitleBar(readonly=self.gpudeck.readonly)
         yield Banner()
         yield from self.panels()
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
         yield TooSmall()
 
     def panels(self) -> ComposeResult:
@@ -80,8 +80,7 @@ class LiveScreen(Screen[Any]):
             self._refresh_all()
 
     def _refresh_all(self) -> None:
-        bar = self.query_one(TitleBar)
-        bar.snapshot, bar.feed = self.snapshot, self.feed
+        self.query_one(TitleBar).show(self.snapshot, self.feed)
         self.query_one(Banner).show(self.snapshot, self.feed)
         self.show()
 

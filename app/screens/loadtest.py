@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,6 +31,8 @@ from app.present.text import BLANK, Line
 from app.screens.dialogs.fields import Choice, Field, InlineChoice, TextInput, unit
 from app.screens.keyed import KeyedScreen
 from app.widgets.panel import Panel
+from app.widgets.row_panel import RowPanel
+from orchestrator.contract.endpoint import EndpointChanges
 from orchestrator.contract.snapshot import EndpointView
 
 
@@ -56,11 +59,12 @@ class CoursePanel(Panel):
 
 @dataclass(frozen=True, slots=True)
 class OutcomesOf:
-    """Results, newest first, and the one that the newest is compared with."""
+    """Results, newest first, and the setup of the endpoint now."""
 
     outcomes: tuple[Outcome, ...]
-    compared: int
     setup: str
+    compared: Outcome | None = None
+    """The one that the newest is compared with."""
 
 
 class OutcomePanel(Panel):
@@ -74,21 +78,37 @@ class OutcomePanel(Panel):
             return []
         of = self.view
         lines = rows.outcome_rows(of.outcomes[0], of.setup, width)
-        if 0 < of.compared < len(of.outcomes):
-            lines += [BLANK, *rows.comparison_rows(of.outcomes[of.compared], of.outcomes[0], width)]
+        if of.compared is not None:
+            lines += [BLANK, *rows.comparison_rows(of.compared, of.outcomes[0], width)]
         return lines
 
 
-class EarlierPanel(Panel):
-    """`view` is an `OutcomesOf`: the list."""
+class EarlierPanel(RowPanel):
+    """`view` is an `OutcomesOf`; the cursor is on the test that the newest one is compared with."""
 
     NAME = "Tests"
     EMPTY: ClassVar[str] = "Every finished test is kept here, the newest fifty."
 
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        return self.view.outcomes if isinstance(self.view, OutcomesOf) else ()
+
+    @property
+    def compared(self) -> Outcome | None:
+        """The test under the cursor, unless that is the newest itself."""
+        return self.outcomes[self.index] if self.index > 0 else None
+
+    def row_keys(self) -> list[str]:
+        # Counted from the oldest, so that a new test does not move the cursor.
+        return [str(number) for number in range(len(self.outcomes), 0, -1)]
+
     def paint(self, width: int, height: int) -> list[Line]:
-        if not isinstance(self.view, OutcomesOf):
-            return []
-        return rows.earlier_rows(self.view.outcomes, self.view.compared, width)
+        return rows.earlier_rows(self.outcomes, self.index, width)
+
+    def compare_newest(self) -> None:
+        """Put the cursor on the test before the newest, or on the only one."""
+        if self.outcomes:
+            self.select(min(1, len(self.outcomes) - 1))
 
 
 class LoadTestScreen(KeyedScreen):
@@ -104,7 +124,6 @@ class LoadTestScreen(KeyedScreen):
         self.course: Course | None = None
         self._at_s = 0.0
         self._outcomes: tuple[Outcome, ...] = ()
-        self._compared = 1
         self._problem: str | None = None
         self._started_ns = 0
 
@@ -132,8 +151,12 @@ class LoadTestScreen(KeyedScreen):
 
     async def _recall(self) -> None:
         if (archive := self._archive) is not None:
-            self._outcomes = tuple(await asyncio.to_thread(archive.load))
-            self.show()
+            self._take_outcomes(await asyncio.to_thread(archive.load))
+
+    def _take_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        self._outcomes = tuple(outcomes)
+        self.show()
+        self.query_one(EarlierPanel).compare_newest()
 
     def on_resize(self, event: events.Resize) -> None:
         self.set_class(event.size.width < 100, "-compact")
@@ -160,9 +183,14 @@ class LoadTestScreen(KeyedScreen):
             course.view = CourseOf(
                 tuple(self.course.seconds(self._at_s)), self.course.shape.seconds, self.course.cost_u
             )
-        of = OutcomesOf(self._outcomes, self._compared, endpoint.spec.setup if endpoint else "")
-        for panel in (self.query_one(OutcomePanel), self.query_one(EarlierPanel)):
-            panel.condition, panel.view = state, of
+        of = OutcomesOf(self._outcomes, endpoint.spec.setup if endpoint else "")
+        earlier, outcome = self.query_one(EarlierPanel), self.query_one(OutcomePanel)
+        earlier.condition = outcome.condition = state
+        earlier.view, outcome.view = of, replace(of, compared=earlier.compared)
+
+    @on(RowPanel.Moved)
+    def _follow(self) -> None:
+        self.show()
 
     @on(Choice.Picked, "#kind")
     def _arrange(self) -> None:
@@ -248,7 +276,7 @@ class LoadTestScreen(KeyedScreen):
         if endpoint is None or not course.replies:
             return
         outcome = concluded(course, endpoint, notation(endpoint.spec.policy), self._started_ns)
-        self._outcomes, self._compared = (outcome, *self._outcomes), 1
+        self._take_outcomes((outcome, *self._outcomes))
         try:
             if (archive := self._archive) is not None:
                 archive.save(outcome)
@@ -258,18 +286,24 @@ class LoadTestScreen(KeyedScreen):
     # --- afterwards
 
     def action_earlier_load(self) -> None:
-        self._compare(1)
+        self.query_one(EarlierPanel).action_move(1)
 
     def action_later_load(self) -> None:
-        self._compare(-1)
-
-    def _compare(self, step: int) -> None:
-        if len(self._outcomes) > 1:
-            self._compared = min(max(self._compared + step, 1), len(self._outcomes) - 1)
-            self.show()
+        self.query_one(EarlierPanel).action_move(-1)
 
     def action_apply_advice(self) -> None:
-        self.post_message(DialogWanted(Dialog.EDIT, self.slug))
+        """Open the endpoint's form, filled in with what the newest test suggests; saving is up to the user."""
+        endpoint, newest = self.endpoint(self.slug), next(iter(self._outcomes), None)
+        if endpoint is None:
+            return
+        if newest is None or newest.advice is None:
+            self.notify("No test has said yet what would do.", severity="warning", markup=False)
+        elif newest.advice == endpoint.spec.setup:
+            self.notify(f"{self.slug} is set like this already.", markup=False)
+        else:
+            baseline, _, maximum = newest.advice.partition("-")
+            changes = EndpointChanges(baseline=int(baseline), maximum=int(maximum))
+            self.post_message(DialogWanted(Dialog.EDIT, self.slug, changes))
 
     def action_go_back(self) -> None:
         """Stop the load, else leave."""

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.message import Message
 from textual.reactive import reactive
 
 from app import actions
@@ -31,6 +32,26 @@ class LogPanel(Panel):
     EMPTY: ClassVar[str] = "No log lines yet."
     needle: reactive[str] = reactive("")
     level: reactive[log_rows.Level] = reactive(log_rows.Level.ALL)
+
+    class LookedBack(Message):
+        """Somebody scrolled up, to read what is not the newest."""
+
+    def action_move(self, step: int) -> None:
+        super().action_move(step)
+        if step < 0:
+            self.post_message(self.LookedBack())
+
+    def action_move_to(self, index: int) -> None:
+        super().action_move_to(index)
+        if index >= 0:
+            self.post_message(self.LookedBack())
+
+    def action_page_up(self) -> None:
+        super().action_page_up()
+        self.post_message(self.LookedBack())
+
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.LookedBack())
 
     def paint(self, width: int, height: int) -> list[Line]:
         found: tuple[LogLines, ...] = self.view if isinstance(self.view, tuple) else ()
@@ -127,6 +148,12 @@ class LogsScreen(LiveScreen):
         """All lines, warnings and errors, errors alone, and all again."""
         panel = self.query_one(LogPanel)
         panel.level = log_rows.LEVELS[(log_rows.LEVELS.index(panel.level) + 1) % len(log_rows.LEVELS)]
+        self.show()
+
+    @on(LogPanel.LookedBack)
+    def _hold(self) -> None:
+        """The next lines must not pull away what is being read."""
+        self._following = False
         self.show()
 
     def action_follow_logs(self) -> None:

@@ -16,8 +16,9 @@ from app.present import whatif
 from app.present.condition import Condition, Kind
 from app.present.lanes import Density
 from app.present.text import Line
-from app.present.whatif import Setting, Study
+from app.present.whatif import Setting, Study, Terms
 from app.reporting import STUDY, Request
+from app.screens.dialogs.terms import TermsDialog
 from app.screens.reported import ReportedScreen
 from app.widgets.panel import Panel
 from app.widgets.row_panel import RowPanel
@@ -102,6 +103,7 @@ class WhatIfScreen(ReportedScreen):
         super().__init__()
         self.slug = slug
         self._everything = False
+        self._terms = Terms()
 
     def panels(self) -> ComposeResult:
         yield AdvicePanel(id="advice")
@@ -121,7 +123,7 @@ class WhatIfScreen(ReportedScreen):
         self.query_one(AdvicePanel).density = Density.COMPACT if compact else Density.NORMAL
 
     def request(self) -> Request:
-        return Request(STUDY, ("whatif", self.slug), REPLAY_S)
+        return Request(STUDY, ("whatif", self.slug, *self._terms.arguments), REPLAY_S)
 
     def read(self, document: Any) -> Study:
         return Study.model_validate(document)
@@ -146,7 +148,8 @@ class WhatIfScreen(ReportedScreen):
         table = self.query_one(SettingsPanel)
         for panel in self.query(Panel):
             panel.condition = state
-        self.query_one("#advice", Panel).note = f"{self.slug}{' · replaying' if self.running else ''}"
+        said = (self.slug, self._terms.words, "replaying" if self.running else "")
+        self.query_one("#advice", Panel).note = " · ".join(each for each in said if each)
         study = self.study
         # Until there is a study, three empty panels would only repeat what the first one says.
         self.query_one("#tried").display = study is not None
@@ -166,6 +169,16 @@ class WhatIfScreen(ReportedScreen):
                 panel.view = chosen
 
     # --- actions
+
+    def action_change_terms(self) -> None:
+        """Ask for the wait to aim at and the price book, and replay under them."""
+        if self.snapshot is not None:
+            books = self.study.books if self.study is not None else ()
+            self.app.push_screen(TermsDialog(self.snapshot, self._terms, books, self._replay_under))
+
+    def _replay_under(self, terms: Terms) -> None:
+        self._terms = terms
+        self.make_report()
 
     def action_every_setting(self) -> None:
         """All that were tried, or the best ones, the present one and the recommended one alone."""

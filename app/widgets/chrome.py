@@ -17,7 +17,7 @@ from textual.widgets import Input, Label, Static
 
 from app.present import header
 from app.present.condition import FeedState
-from app.present.text import Tone
+from app.present.text import BLANK, Line, Span, Tone
 from app.widgets.content import to_content
 from orchestrator.contract.snapshot import Snapshot
 
@@ -30,15 +30,23 @@ class TitleBar(Widget):
     DEFAULT_CSS = """
     TitleBar { height: 1; background: $panel; text-wrap: nowrap; }
     """
-    snapshot: reactive[Snapshot | None] = reactive(None)
-    feed: reactive[FeedState] = reactive(FeedState())
+    shown: reactive[Line] = reactive(BLANK)
+    """What the bar says: most snapshots change nothing of it."""
 
     def __init__(self, *, readonly: bool) -> None:
         super().__init__()
         self._readonly = readonly
+        self._about: tuple[Snapshot | None, FeedState] = (None, FeedState())
+
+    def show(self, snapshot: Snapshot | None, feed: FeedState) -> None:
+        self._about = snapshot, feed
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        self.shown = header.title_bar(*self._about, self.size.width, readonly=self._readonly)
 
     def render(self) -> RenderResult:
-        return to_content([header.title_bar(self.snapshot, self.feed, self.size.width, readonly=self._readonly)])
+        return to_content([self.shown])
 
 
 class Banner(Static):
@@ -50,8 +58,13 @@ class Banner(Static):
     Banner.-error { display: block; color: $tone-badge; background: $tone-failed; }
     """
 
+    found: Span | None = None
+
     def show(self, snapshot: Snapshot | None, feed: FeedState) -> None:
         found = header.banner(snapshot, feed)
+        if found == self.found:
+            return  # a text set anew is a new layout of the whole screen
+        self.found = found
         self.set_class(found is not None and found.tone is Tone.STARTING, "-warning")
         self.set_class(found is not None and found.tone is Tone.FAILED, "-error")
         self.update(Content(f"▲ {found.text}") if found else "")

@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.geometry import Size
-from textual.reactive import reactive
+from textual.geometry import Region, Size
+from textual.reactive import var
+from textual.strip import Strip
 from textual.widget import Widget
 
 from app.actions import PANEL_BINDINGS
 from app.present.condition import LOADING, Condition, Kind
 from app.present.lanes import Density
-from app.present.text import Line, Span, Tone, line, wrap
-from app.widgets.content import to_content
+from app.present.text import BLANK, Line, Span, Tone, line, wrap
+from app.widgets.content import StripMaker
 
 
 class Body(Widget):
-    """The panel's lines, at whatever width the panel has. Foreign text reaches it as spans, never as markup."""
+    """The panel's lines, at whatever width the panel has; only those that are in view are ever made into strips."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
-    Body { width: 1fr; height: auto; text-wrap: nowrap; text-overflow: clip; }
+    Body { width: 1fr; height: auto; }
     """
 
     def __init__(self, panel: Panel) -> None:
         super().__init__()
         self._panel = panel
+        self._lines: Sequence[Line] = ()
+        self._painted: dict[int, Line] = {}
+        """By row, what Textual keeps of this widget."""
+        self._theme = ""
+        self._maker: StripMaker | None = None
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return len(self._panel.lines(width, container.height)) if width else 0
 
-    def render(self) -> Content:
-        return to_content(self._panel.lines(self.size.width, self._panel.scrollable_content_region.height))
+    def renew(self, lines: Sequence[Line], seen: range) -> None:
+        """Have painted anew which of the `lines` in view differ from what was painted, and the others once they come
+        into view. Comparing a line costs less than painting it."""
+        outdated = [y for y, line in self._painted.items() if y not in seen or y >= len(lines) or lines[y] != line]
+        for y in outdated:
+            del self._painted[y]
+        if outdated:
+            self.refresh(*(Region(0, y, self.size.width, 1) for y in outdated))
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._lines = self._panel.lines(self.size.width, self._panel.scrollable_content_region.height)
+        base = self.visual_style
+        if self._maker is None or self._maker.base != base or self._theme != self.app.theme:
+            self._maker, self._theme = StripMaker(base), self.app.theme
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        assert self._maker is not None, "lines are rendered by render_lines"
+        line = self._painted[y] = self._lines[y] if y < len(self._lines) else BLANK
+        return self._maker.strip(line)
 
 
 class Panel(VerticalScroll, can_focus=True):
@@ -67,17 +92,17 @@ class Panel(VerticalScroll, can_focus=True):
     NAME: ClassVar[str] = ""
     EMPTY: ClassVar[str] = ""
 
-    view: reactive[object] = reactive(None)
-    condition: reactive[Condition] = reactive(LOADING)
-    density: reactive[Density] = reactive(Density.NORMAL)
-    note: reactive[str] = reactive("")
+    view: var[object] = var(None)
+    condition: var[Condition] = var(LOADING)
+    density: var[Density] = var(Density.NORMAL)
+    note: var[str] = var("")
     """Right of the title: a count, the endpoint shown."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002  (Textual's own parameter name)
         super().__init__(id=id)
         self._body = Body(self)
         self._drawn: tuple[object, ...] | None = None
-        self._lines: list[Line] = []
+        self._lines: Sequence[Line] = ()
 
     def compose(self) -> ComposeResult:
         yield self._body
@@ -85,11 +110,11 @@ class Panel(VerticalScroll, can_focus=True):
     def on_mount(self) -> None:
         self._retitle()
 
-    def paint(self, width: int, height: int) -> list[Line]:
+    def paint(self, width: int, height: int) -> Sequence[Line]:
         """The lines of the present `view`; none means the empty state."""
         raise NotImplementedError
 
-    def lines(self, width: int, height: int) -> list[Line]:
+    def lines(self, width: int, height: int) -> Sequence[Line]:
         """What the body shows in `width` cells; `height` is the room there is, for charts that fill it."""
         key = (width, height, self.view, self.condition, self.density, self._extra())
         if key != self._drawn:
@@ -101,7 +126,7 @@ class Panel(VerticalScroll, can_focus=True):
         """Whatever else `paint` depends on, compared by equality."""
         return None
 
-    def _compose_lines(self, width: int, height: int) -> list[Line]:
+    def _compose_lines(self, width: int, height: int) -> Sequence[Line]:
         if self.condition.kind is Kind.LOADING:
             return [line(Span("◐ ", Tone.STARTING), Span(self.condition.note, Tone.MUTED))]
         if self.condition.kind is Kind.FAILED:
@@ -132,9 +157,12 @@ class Panel(VerticalScroll, can_focus=True):
             return
         before = len(self._lines)
         size = self.scrollable_content_region
-        count = len(self.lines(size.width, size.height)) if size.width else -1
-        # A layout pass for an unchanged number of lines would cost more than the painting.
-        self._body.refresh(layout=count != before)
+        lines = self.lines(size.width, size.height) if size.width else ()
+        if len(lines) != before:
+            self._body.refresh(layout=True)
+        else:
+            # A layout pass for an unchanged number of lines would cost more than the painting.
+            self._body.renew(lines, range(int(self.scroll_y), int(self.scroll_y) + size.height))
 
     @property
     def label(self) -> tuple[int, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import ClassVar
@@ -27,7 +28,7 @@ class WorkerLanes(Panel):
     NAME = "Workers"
     EMPTY: ClassVar[str] = "No endpoints, so no workers."
 
-    def paint(self, width: int, height: int) -> list[Line]:
+    def paint(self, width: int, height: int) -> Sequence[Line]:
         if not isinstance(self.view, LanesOf):
             return []
         return lanes.rows(self.view.endpoints, self.view.now_ns, width, self.density)
@@ -48,7 +49,7 @@ class GpuStrip(Panel):
     NAME = "GPUs"
     EMPTY: ClassVar[str] = gpus.NO_GPUS
 
-    def paint(self, width: int, height: int) -> list[Line]:
+    def paint(self, width: int, height: int) -> Sequence[Line]:
         if not isinstance(self.view, GpusOf):
             return []
         return gpus.rows(self.view.gpus, self.view.endpoints, width, self.density)
@@ -101,6 +102,6 @@ class EventLog(Panel):
         super().__init__(id=id)
         self._zone = zone
 
-    def paint(self, width: int, height: int) -> list[Line]:
+    def paint(self, width: int, height: int) -> Sequence[Line]:
         found: tuple[EventView, ...] = self.view if isinstance(self.view, tuple) else ()
         return events.rows(found, width, self._zone)

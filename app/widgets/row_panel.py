@@ -1,24 +1,26 @@
-"""A panel of one head line and rows, one of which the cursor is on."""
+"""A panel of rows, one of which the cursor is on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual import events
 from textual.geometry import Region
 from textual.message import Message
-from textual.reactive import reactive
+from textual.reactive import var
 
 from app.widgets.panel import Panel
 
 
 class RowPanel(Panel):
-    """Subclasses say the key of each row in `row_keys`, in the order painted below one head line.
+    """Subclasses say the key of each row in `row_keys`, in the order painted below `HEAD` lines.
 
     The cursor is a key and no number, so rows may come, go and be sorted anew under it.
     """
 
-    cursor: reactive[str | None] = reactive(None)
+    HEAD: ClassVar[int] = 1
+    cursor: var[str | None] = var(None)
 
     @dataclass
     class Moved(Message):
@@ -35,6 +37,12 @@ class RowPanel(Panel):
     def row_keys(self) -> list[str]:
         """A key for each row."""
         raise NotImplementedError
+
+    @property
+    def index(self) -> int:
+        """Number of the row that the cursor is on, -1 when it is on none."""
+        keys = self.row_keys()
+        return keys.index(self.cursor) if self.cursor in keys else -1
 
     def _extra(self) -> object:
         return self.cursor
@@ -61,11 +69,11 @@ class RowPanel(Panel):
     def select(self, index: int) -> None:
         """Put the cursor on that row and bring it into view, the head with the first one."""
         self.cursor = self.row_keys()[index]
-        self.scroll_to_region(Region(0, index if index == 0 else index + 1, 1, 1), animate=False)
+        self.scroll_to_region(Region(0, index and index + self.HEAD, 1, 1), animate=False)
 
     def on_click(self, event: events.Click) -> None:
         # By the screen: the click bubbles up from the body, whose own offsets it carries.
-        index = event.screen_offset.y - self.content_region.y + int(self.scroll_y) - 1
+        index = event.screen_offset.y - self.content_region.y + int(self.scroll_y) - self.HEAD
         keys = self.row_keys()
         if 0 <= index < len(keys):
             if keys[index] == self.cursor and event.chain > 1:

@@ -30,7 +30,7 @@ from orchestrator.bench.gateway_programs import (
     find_program,
     missing_programs,
 )
-from orchestrator.bench.gateway_rounds import MEMORY, OURS, Rounds, Wanted, seconds_expected
+from orchestrator.bench.gateway_rounds import MEMORY, OURS, SCENARIOS, Rounds, Wanted, seconds_expected
 from orchestrator.bench.gateway_rounds import NAMES as MEASURED
 from orchestrator.clock import system_now
 
@@ -106,12 +106,14 @@ def _measure(stage: Stage, home: Path, wanted: Wanted, cores: Cores, options: ar
 
 
 def profile(stage: Stage, home: Path, wanted: Wanted) -> dict[str, Any]:
-    """Where the gateway's time goes: CPU per request as it is, then the share of each function under cProfile."""
+    """Where the gateway's time goes in the first scenario wanted: CPU per request as it is, then the share of each
+    function under cProfile."""
     targets = [stage.start_upstreams(), stage.start_gateway(OURS, TREE)]
     file = home / "profile.json"
     profiled = stage.start_gateway("profiled", TREE, profile=file)
     assert profiled.process is not None, "a gateway is a process"
-    once = Wanted(("get",), connections=(32,), rounds=wanted.rounds, seconds=wanted.seconds)
+    scenario = next((scenario for scenario in SCENARIOS if scenario.name in wanted.names), SCENARIOS[0])
+    once = Wanted((scenario.name,), connections=(32,), rounds=wanted.rounds, seconds=wanted.seconds)
     loads = Rounds(stage, [*targets, profiled], once, home, system_now()).run(_say).loads
     stage.end(profiled.process)
     functions = [line for line in json.loads(file.read_bytes()) if line["function"] != LOOP]
@@ -119,19 +121,20 @@ def profile(stage: Stage, home: Path, wanted: Wanted) -> dict[str, Any]:
     total_s = sum(line["self_s"] for line in functions)
     for line in functions:
         line["share"] = line.pop("self_s") / total_s
-    plain = loads["get", 32, OURS]
+    plain = loads[scenario.name, 32, OURS]
     return {
+        "scenario": scenario.title,
         "requests_per_s": plain.rate,
         "user_us": plain.user_us,
         "kernel_us": plain.kernel_us,
-        "profiled_requests_per_s": loads["get", 32, "profiled"].rate,
+        "profiled_requests_per_s": loads[scenario.name, 32, "profiled"].rate,
         "functions": functions[:PROFILE_LINES],
     }
 
 
 def _profile_text(found: dict[str, Any]) -> str:
     lines = [
-        f"GET at 32 connections: {found['requests_per_s']:,.0f} requests/s; a request costs "
+        f"{found['scenario']}, at 32 connections: {found['requests_per_s']:,.0f} requests/s; a request costs "
         f"{found['user_us']:.1f} µs in the program and {found['kernel_us']:.1f} µs in the kernel",
         "Shares of its time under cProfile; what the event loop and the kernel do for a function counts to it",
         *(f"  {line['share']:6.1%}  {line['function']}" for line in found["functions"]),

@@ -6,10 +6,12 @@ no log, bodies streamed. They check no key and record nothing; the gateway besid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 SLUG: Final = "bench"
 STREAM_SLUG: Final = "stream"
+PACED_SLUG: Final = "paced"
 KEY: Final = "gd_bench_0123456789abcdefghijklmnopqrstuv"
 SMALL_BYTES: Final = 200
 LARGE_BYTES: Final = 1_000_000
@@ -68,18 +70,21 @@ def nginx_upstream(ports: tuple[int, int], root: str) -> str:
     )
 
 
-def nginx_proxy(port: int, workers: tuple[int, ...], streams: tuple[int, ...]) -> str:
-    """A proxy on 127.0.0.1:`port`: /stream goes to `streams`, everything else to `workers`, both in turn."""
+def nginx_proxy(port: int, workers: tuple[int, ...], streams: tuple[int, ...], paced: tuple[int, ...]) -> str:
+    """A proxy on 127.0.0.1:`port`: /stream goes to `streams`, /paced to `paced`, everything else to `workers`, each in
+    turn."""
     forward = 'proxy_http_version 1.1; proxy_set_header Connection "";'
     return (
         _NGINX_HEAD.format(kept=_KEPT)
         + f"""
     upstream workers {{ {_members(workers)} keepalive 512; keepalive_requests {_KEPT}; }}
     upstream streams {{ {_members(streams)} keepalive 512; keepalive_requests {_KEPT}; }}
+    upstream paced {{ {_members(paced)} keepalive 512; keepalive_requests {_KEPT}; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location / {{ proxy_pass http://workers; proxy_request_buffering off; {forward} }}
         location ~ /stream$ {{ proxy_pass http://streams; proxy_buffering off; {forward} }}
+        location ~ /paced$ {{ proxy_pass http://paced; {forward} }}
         proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k;
     }}
 }}
@@ -87,7 +92,7 @@ def nginx_proxy(port: int, workers: tuple[int, ...], streams: tuple[int, ...]) -
     )
 
 
-def haproxy_proxy(port: int, workers: tuple[int, ...], streams: tuple[int, ...]) -> str:
+def haproxy_proxy(port: int, workers: tuple[int, ...], streams: tuple[int, ...], paced: tuple[int, ...]) -> str:
     """The same in HAProxy's words."""
 
     def servers(ports: tuple[int, ...]) -> str:
@@ -109,6 +114,7 @@ defaults
 frontend bench
     bind 127.0.0.1:{port} backlog 4096
     use_backend streams if {{ path_end /stream }}
+    use_backend paced if {{ path_end /paced }}
     default_backend workers
 backend workers
     balance roundrobin
@@ -116,15 +122,18 @@ backend workers
 backend streams
     balance roundrobin
 {servers(streams)}
+backend paced
+    balance roundrobin
+{servers(paced)}
 """
 
 
-def load_script(method: str, body_bytes: int, key: str, *, numbered: bool = False) -> str:
-    """A script for wrk: what it sends, and its figures as one JSON line on stderr. `numbered` gives every request an
-    `x-request-id` of its own, so that no head comes twice."""
+def load_script(method: str, body_bytes: int, key: str, *, fresh: Sequence[str] = ()) -> str:
+    """A script for wrk: what it sends, and its figures as one JSON line on stderr. `fresh` are keys of FRESH: what each
+    request has of its own, so that no head comes twice."""
     body = f'wrk.body = string.rep("x", {body_bytes})\n' if body_bytes else ""
-    if numbered:
-        body += _NUMBERED
+    if fresh:
+        body += _EACH.format(fresh="\n".join(f"  {FRESH[what]}" for what in fresh))
     return (
         f'wrk.method = "{method}"\nwrk.headers["x-api-key"] = "{key}"\n{body}'
         + """
@@ -139,12 +148,18 @@ end
     )
 
 
-_NUMBERED: Final = """\
+FRESH: Final = {
+    "id": 'wrk.headers["x-request-id"] = "bench-" .. n',
+    "trace": 'wrk.headers["traceparent"] = string.format("00-%032x-%016x-01", n, n)',
+    "query": 'path = wrk.path .. "?n=" .. n',
+}
+_EACH: Final = """\
 local n = 0
 request = function()
   n = n + 1
-  wrk.headers["x-request-id"] = "bench-" .. n
-  return wrk.format()
+  local path = wrk.path
+{fresh}
+  return wrk.format(nil, path)
 end
 """
 

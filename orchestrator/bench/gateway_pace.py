@@ -1,9 +1,13 @@
-"""An open-loop client: requests are due at even distances, whatever the replies do, and a latency counts from when its
-request was due. A closed loop waits for a slow reply before it sends the next request, and so never sees the queue that
-a stall makes; this one does.
+"""An open-loop client, and the workers behind the proxy that it measures: requests are due at even distances, whatever
+the replies do, and a latency counts from when its request was due. A closed loop waits for a slow reply before it sends
+the next request, and so never sees the queue that a stall makes; this one does.
 
-One thread, plain sockets, no event loop: those wait in milliseconds, and requests are due every 50 µs or so. What it
-cannot hide is its own lateness, so it reports that too: a latency below `late_p99_us` says nothing about the proxy.
+Both ends are one thread with plain sockets. An event loop would wait in milliseconds, and requests are due every 50 µs
+or so; workers of their own would compete with the client for its core, and their turns would be measured as the
+proxy's. What it cannot hide is its own lateness, so it reports that too: it is part of every latency.
+
+Bursts with a pause between them: it runs with real-time priority, and the kernel stops a program that never pauses then
+for 50 ms in every second, so that the rest of the machine gets something done.
 """
 
 from __future__ import annotations
@@ -28,7 +32,11 @@ from orchestrator.contract.base import SECOND_NS
 SPIN_NS: Final = 20_000
 """A wait shorter than this is spent looking at the clock: falling asleep and waking up takes about as long."""
 DRAIN_NS: Final = 2 * SECOND_NS
-"""Replies that are later than this after the last request count as failures."""
+"""Replies that are later than this after the last request of a burst count as failures."""
+BURST_NS: Final = 4 * SECOND_NS // 10
+PAUSE_S: Final = 0.4
+WARM_NS: Final = SECOND_NS // 20
+"""The beginning of each burst, which is not counted: after a pause everybody's caches are cold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,43 +46,59 @@ class Pace:
     sent: int
     failed: int
     rate: float
-    """Requests per second that were really sent."""
+    """Requests per second that were really sent, while any were due."""
     p50_us: float
     p99_us: float
     late_p99_us: float
-    """How late requests left this program because it was busy or had no free connection."""
+    """How late requests left this program because it was busy. A request that had to wait for a free connection waited
+    for the proxy: that is no lateness."""
 
 
 @dataclass(slots=True)
 class _Flight:
+    """A connection to the proxy."""
+
     sock: socket.socket
     due_ns: int = 0
+    free_ns: int = 0
+    """When its last reply was complete."""
+    counted: bool = False
     got: bytes = b""
 
 
-def run_pace(port: int, request: bytes, body_bytes: int, rate: float, seconds: float, connections: int) -> Pace:
-    """Send `request` to 127.0.0.1:`port` `rate` times a second for `seconds`, on `connections` kept connections.
-    Every reply must be 200 with a body of `body_bytes`. Raises OSError when it cannot connect, or is hung up on."""
-    client = _Client(port, request, body_bytes, connections, system_now())
+def run_pace(
+    port: int, request: bytes, reply: bytes, rate: float, seconds: float, connections: int, workers: Sequence[int] = ()
+) -> Pace:
+    """Send `request` to 127.0.0.1:`port` `rate` times a second for `seconds`, on `connections` kept connections, and
+    answer every request that comes to one of the ports `workers` with `reply`. What the proxy says must be 200 with the
+    body of `reply`. Raises OSError when a port is taken, it cannot connect, or is hung up on."""
+    ends = _Ends(port, request, reply, connections, workers, system_now())
     try:
-        return client.run(int(SECOND_NS / rate), int(rate * seconds))
+        return ends.run(int(SECOND_NS / rate), int(rate * seconds))
     finally:
-        client.close()
+        ends.close()
 
 
-class _Client:
-    def __init__(self, port: int, request: bytes, body_bytes: int, connections: int, now: Callable[[], int]) -> None:
+class _Ends:
+    """The client and the workers."""
+
+    def __init__(
+        self, port: int, request: bytes, reply: bytes, connections: int, workers: Sequence[int], now: Callable[[], int]
+    ) -> None:
         self._request = request
-        self._body_bytes = body_bytes
+        self._reply = reply
+        self._body_bytes = len(reply) - reply.index(b"\r\n\r\n") - 4
         self._now = now
         self._epoll = select.epoll()
+        self._listening: dict[int, socket.socket] = {}
+        self._workers: dict[int, socket.socket] = {}
         self._flights: dict[int, _Flight] = {}
+        for worker in workers:
+            self._watch(self._listening, socket.create_server(("127.0.0.1", worker), backlog=1_024))
         for _ in range(connections):
             sock = socket.create_connection(("127.0.0.1", port))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
+            self._prepare(sock)
             self._flights[sock.fileno()] = _Flight(sock)
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
         self._idle = deque(self._flights.values())
         self._latencies = array("q")
         self._lateness = array("q")
@@ -82,53 +106,17 @@ class _Client:
 
     def close(self) -> None:
         self._epoll.close()
-        for flight in self._flights.values():
-            flight.sock.close()
+        for sock in (*self._listening.values(), *self._workers.values(), *(f.sock for f in self._flights.values())):
+            sock.close()
 
     def run(self, gap_ns: int, count: int) -> Pace:
-        now, idle, lateness = self._now, self._idle, self._lateness
-        begin_ns = due_ns = now() + gap_ns
-        sent = 0
+        sent = took_ns = 0
         while sent < count:
-            now_ns = now()
-            while due_ns <= now_ns and sent < count and idle:
-                flight = idle.popleft()
-                flight.due_ns = due_ns
-                flight.sock.send(self._request)
-                lateness.append(now_ns - due_ns)
-                due_ns += gap_ns
-                sent += 1
-            self._receive(due_ns if idle else now_ns + SECOND_NS)
-        took_ns = now() - begin_ns
-        until_ns = now() + DRAIN_NS
-        while len(idle) < len(self._flights) and now() < until_ns:
-            self._receive(until_ns)
-        self._failed += len(self._flights) - len(idle)
-        return self._result(sent, took_ns)
-
-    def _receive(self, until_ns: int) -> None:
-        """Take in what is there; wait for it until `until_ns` at most."""
-        wait_ns = until_ns - self._now()
-        if wait_ns > SPIN_NS:
-            select.select([self._epoll], [], [], wait_ns / SECOND_NS)  # epoll itself can only wait in milliseconds
-        for fileno, _ in self._epoll.poll(0):
-            flight = self._flights[fileno]
-            piece = flight.sock.recv(65_536)
-            if not piece:
-                raise ConnectionError("a connection was closed between two requests")
-            data = flight.got + piece
-            end = data.find(b"\r\n\r\n")
-            if end < 0 or len(data) < end + 4 + self._body_bytes:
-                flight.got = data
-                continue
-            flight.got = b""
-            if data.startswith(b"HTTP/1.1 200 ") and len(data) == end + 4 + self._body_bytes:
-                self._latencies.append(self._now() - flight.due_ns)
-            else:
-                self._failed += 1
-            self._idle.append(flight)
-
-    def _result(self, sent: int, took_ns: int) -> Pace:
+            burst = min(count - sent, max(BURST_NS // gap_ns, 1))
+            took_ns += self._burst(gap_ns, burst)
+            sent += burst
+            if sent < count:
+                select.select([], [], [], PAUSE_S)
         return Pace(
             sent=sent,
             failed=self._failed,
@@ -137,6 +125,86 @@ class _Client:
             p99_us=_percentile_us(self._latencies, 99),
             late_p99_us=_percentile_us(self._lateness, 99),
         )
+
+    def _burst(self, gap_ns: int, count: int) -> int:
+        """Send `count` requests and await their replies. Returns the nanoseconds it took to send them."""
+        now, idle, lateness = self._now, self._idle, self._lateness
+        begin_ns = due_ns = now() + gap_ns
+        counted_ns = begin_ns + (WARM_NS if count * gap_ns > 2 * WARM_NS else 0)
+        sent = 0
+        while sent < count:
+            now_ns = now()
+            while due_ns <= now_ns and sent < count and idle:
+                flight = idle.popleft()
+                flight.due_ns = due_ns
+                flight.counted = due_ns >= counted_ns
+                flight.sock.send(self._request)
+                if flight.counted:
+                    lateness.append(now_ns - max(due_ns, flight.free_ns))
+                due_ns += gap_ns
+                sent += 1
+            self._receive(due_ns if idle else now_ns + SECOND_NS)
+        took_ns = now() - begin_ns
+        until_ns = now() + DRAIN_NS
+        while len(idle) < len(self._flights) and now() < until_ns:
+            self._receive(until_ns)
+        self._failed += len(self._flights) - len(idle)
+        return took_ns
+
+    def _receive(self, until_ns: int) -> None:
+        """Take in what is there; wait for it until `until_ns` at most."""
+        events = self._epoll.poll(0)
+        if not events:
+            wait_ns = until_ns - self._now()
+            if wait_ns <= SPIN_NS:
+                return
+            select.select([self._epoll], [], [], wait_ns / SECOND_NS)  # epoll itself can only wait in milliseconds
+            events = self._epoll.poll(0)
+        for fileno, _ in events:
+            if fileno in self._workers:
+                self._serve(fileno)
+            elif fileno in self._flights:
+                self._take(self._flights[fileno])
+            else:
+                sock, _ = self._listening[fileno].accept()
+                self._prepare(sock)
+                self._workers[sock.fileno()] = sock
+
+    def _serve(self, fileno: int) -> None:
+        """A worker's answer. Requests have no body, and no proxy sends the next one before the reply."""
+        sock = self._workers[fileno]
+        data = sock.recv(65_536)
+        if not data:
+            del self._workers[fileno]
+            sock.close()
+        elif data.endswith(b"\r\n\r\n"):
+            sock.send(self._reply)
+
+    def _take(self, flight: _Flight) -> None:
+        piece = flight.sock.recv(65_536)
+        if not piece:
+            raise ConnectionError("a connection was closed between two requests")
+        data = flight.got + piece
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or len(data) < end + 4 + self._body_bytes:
+            flight.got = data
+            return
+        flight.got = b""
+        flight.free_ns = self._now()
+        if not data.startswith(b"HTTP/1.1 200 ") or len(data) != end + 4 + self._body_bytes:
+            self._failed += 1
+        elif flight.counted:
+            self._latencies.append(flight.free_ns - flight.due_ns)
+        self._idle.append(flight)
+
+    def _prepare(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
+
+    def _watch(self, among: dict[int, socket.socket], sock: socket.socket) -> None:
+        among[sock.fileno()] = sock
+        self._epoll.register(sock.fileno(), select.EPOLLIN)
 
 
 def _percentile_us(values_ns: array[int], percent: int) -> float:
@@ -150,15 +218,18 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, kind in (("port", int), ("body-bytes", int), ("rate", float), ("seconds", float), ("connections", int)):
         parser.add_argument(f"--{name}", type=kind, required=True)
+    parser.add_argument("--worker", type=int, action="append", default=[], metavar="PORT", help="repeatable")
     parser.add_argument("--path", required=True)
     parser.add_argument("--key", required=True)
     options = parser.parse_args(arguments)
     request = f"GET {options.path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {options.key}\r\n\r\n".encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {options.body_bytes}\r\n\r\n".encode()
     with suppress(OSError):  # else the kernel may wake us 50 µs late to save power
         Path("/proc/self/timerslack_ns").write_text("1", encoding="ascii")
     gc.disable()
     pace = run_pace(
-        options.port, request, options.body_bytes, options.rate, options.seconds, options.connections
+        options.port, request, head + b"a" * options.body_bytes, options.rate, options.seconds, options.connections,
+        options.worker,
     )  # fmt: skip
     sys.stdout.write(json.dumps(asdict(pace)) + "\n")
     return 0

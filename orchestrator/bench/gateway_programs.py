@@ -11,8 +11,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +68,10 @@ class Target:
         kernel_ns = whole_ns * kernel // max(user + kernel, 1)  # ticks of 10 ms are too coarse for more than the share
         return whole_ns - kernel_ns, kernel_ns
 
+    def waited_ns(self) -> int:
+        """Time the process could have run so far, and had to wait for its core; 0 without a process."""
+        return 0 if self.process is None else _schedule(self.process.pid)[1]
+
     def memory_bytes(self) -> int:
         """Resident memory of the process; 0 without one."""
         if self.process is None:
@@ -121,6 +125,8 @@ class Stage:
         self._running: list[subprocess.Popen[bytes]] = []
         self.workers: tuple[int, ...] = ()
         self.streams: tuple[int, ...] = ()
+        self.paced: tuple[int, ...] = ()
+        """Ports on which the paced load answers for itself, while there is one."""
 
     def __enter__(self) -> Self:
         return self
@@ -133,8 +139,8 @@ class Stage:
 
     def start_upstreams(self) -> Target:
         """nginx on two ports and a streaming worker on two more; the target is the first of them, without a proxy."""
-        first, second, third, fourth = free_ports(4)
-        self.workers, self.streams = (first, second), (third, fourth)
+        first, second, third, fourth, *paced = free_ports(6)
+        self.workers, self.streams, self.paced = (first, second), (third, fourth), tuple(paced)
         (self._directory / "large").write_bytes(b"x" * configs.LARGE_BYTES)
         self._start_nginx("upstream", configs.nginx_upstream((first, second), str(self._directory)), self._cores.load)
         module = [sys.executable, "-m", "orchestrator.bench.gateway_stream", str(third), str(fourth)]
@@ -147,7 +153,8 @@ class Stage:
         """The gateway of the source tree `tree`. With `profile` it runs under cProfile and writes that file."""
         served = Path(__file__).with_name("gateway_served.py")
         command = [sys.executable, "-P", str(served), "--key", configs.KEY]
-        for slug, ports in ((configs.SLUG, self.workers), (configs.STREAM_SLUG, self.streams)):
+        routes = {configs.SLUG: self.workers, configs.STREAM_SLUG: self.streams, configs.PACED_SLUG: self.paced}
+        for slug, ports in routes.items():
             command += ["--route", f"{slug}={','.join(map(str, ports))}"]
         if profile is not None:
             command += ["--profile", str(profile)]
@@ -159,10 +166,12 @@ class Stage:
         (port,) = free_ports(1)
         core = {self._cores.proxy}
         if name == "nginx":
-            process = self._start_nginx("proxy", configs.nginx_proxy(port, self.workers, self.streams), core)
+            config = configs.nginx_proxy(port, self.workers, self.streams, self.paced)
+            process = self._start_nginx("proxy", config, core)
         else:
             file = self._directory / "haproxy.cfg"
-            file.write_text(configs.haproxy_proxy(port, self.workers, self.streams), encoding="ascii")
+            config = configs.haproxy_proxy(port, self.workers, self.streams, self.paced)
+            file.write_text(config, encoding="ascii")
             process = self._start(name, [_path(name), "-db", "-f", str(file)], core)
         self._await_port(name, port)
         return Target(name, port, behind=True, process=process)
@@ -177,6 +186,24 @@ class Stage:
     def run_load(self, command: Sequence[str], timeout_s: float) -> dict[str, Any]:
         """Run a load generator on the load's cores; the last JSON object it printed. Raises BenchError."""
         process = self._start(Path(command[0]).name, command, self._cores.load)
+        return self._figures_of(process, command, timeout_s)
+
+    def run_undisturbed(self, command: Sequence[str], target: Target, timeout_s: float) -> tuple[dict[str, Any], float]:
+        """The same, with real-time priority for the load and `target` where that is allowed. Also returned is how much
+        of its running time `target` was kept waiting for its core: other programs did that, not its own code. The load
+        must pause by itself. Raises BenchError."""
+        process = self._start(Path(command[0]).name, command, self._cores.load)
+        measured = [process.pid] if target.process is None else [process.pid, target.process.pid]
+        before_ns = target.waited_ns()
+        begin_ns = self._now()
+        with ExitStack() as stack:
+            if self._cores.proxy not in self._cores.load:  # on a single core nothing else would get a turn
+                for pid in measured:
+                    stack.enter_context(_first_served(pid))
+            figures = self._figures_of(process, command, timeout_s)
+        return figures, (target.waited_ns() - before_ns) / (self._now() - begin_ns)
+
+    def _figures_of(self, process: subprocess.Popen[bytes], command: Sequence[str], timeout_s: float) -> dict[str, Any]:
         try:
             out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -264,9 +291,34 @@ class Stage:
         return lines[-1][:300] if lines else f"it ended with status {process.returncode} and said nothing"
 
 
+@contextmanager
+def _first_served(pid: int) -> Iterator[None]:
+    """Real-time priority for the process `pid`; without the right to give it, nothing happens."""
+    _schedule_threads(pid, os.SCHED_RR, first=2, others=1)
+    try:
+        yield
+    finally:
+        _schedule_threads(pid, os.SCHED_OTHER, first=0, others=0)
+
+
+def _schedule_threads(pid: int, policy: int, *, first: int, others: int) -> None:
+    """The first thread of a process before its others, and these before other programs: one that were left behind with
+    a lock would hold up the first."""
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            thread = int(task.name)
+            os.sched_setscheduler(thread, policy, os.sched_param(first if thread == pid else others))
+
+
+def _schedule(pid: int) -> tuple[int, int]:
+    """CPU time of the process's first thread, and its time in the queue for a core, in nanoseconds: all of these
+    programs have one thread that works."""
+    ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
+    return int(ran), int(waited)
+
+
 def _cpu_ns(pid: int) -> int:
-    """CPU time of the process's first thread: all of these programs have one that works."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])
+    return _schedule(pid)[0]
 
 
 def _path(name: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -31,8 +31,8 @@ class Scenario:
     path: str
     method: str = "GET"
     body_bytes: int = 0
-    numbered: bool = False
-    """Every request has an id of its own: what is remembered of the head before it helps nobody."""
+    fresh: tuple[str, ...] = ()
+    """What every request has of its own (`configs.FRESH`), so that no head comes twice."""
 
     def url(self, target: Target) -> str:
         return f"http://127.0.0.1:{target.port}{self.path_at(target)}"
@@ -43,11 +43,13 @@ class Scenario:
 
 SCENARIOS: Final = (
     Scenario("get", f"GET, {configs.SMALL_BYTES} bytes", configs.SLUG, "/small"),
-    Scenario("varied", "GET, heads that differ", configs.SLUG, "/small", numbered=True),
+    Scenario("varied", "GET, each with an id", configs.SLUG, "/small", fresh=("id",)),
+    Scenario("traced", "GET, id, trace, query", configs.SLUG, "/small", fresh=("id", "trace", "query")),
     Scenario("post", "POST, 1 MB", configs.SLUG, "/sink", "POST", configs.LARGE_BYTES),
     Scenario("reply", "reply of 1 MB", configs.SLUG, "/large"),
     Scenario("sse", f"SSE, {EVENTS} events", configs.STREAM_SLUG, "/stream"),
 )
+PACED: Final = Scenario("paced", f"GET, {configs.SMALL_BYTES} bytes", configs.PACED_SLUG, "/paced")
 OURS: Final = "gpudeck"
 LATENCY: Final = "latency"
 MEMORY: Final = "memory"
@@ -79,13 +81,18 @@ class Load:
 @dataclass(frozen=True, slots=True)
 class Paced:
     """Latency under a fixed rate, in microseconds. `asked` and `rate` are requests per second, as they should have come
-    and as they came; `late_p99_us` is the client's own lateness."""
+    and as they came."""
 
     asked: float
     rate: float
     p50_us: float
     p99_us: float
     late_p99_us: float
+    """The client's own lateness, which is part of every latency."""
+    cpu_us: float
+    """CPU time of the proxy per request: alone, a request costs more than in a crowd."""
+    waited: float
+    """Share of the time for which the proxy could have run, and another program had its core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,8 @@ class Results:
     loads: dict[tuple[str, int, str], Load]
     paced: dict[str, Paced]
     memory_bytes: dict[str, int]
+    paced_rounds: dict[str, tuple[Paced, ...]] = field(default_factory=dict)
+    """What `paced` are the medians of, in the order in which they were measured."""
 
 
 class Rounds:
@@ -131,16 +140,17 @@ class Rounds:
                 say(f"{scenario.title}, {connections} connections")
                 for name, load in self._loads(scenario, connections).items():
                     loads[scenario.name, connections, name] = load
-        paced: dict[str, Paced] = {}
+        paced: dict[str, tuple[Paced, ...]] = {}
         if LATENCY in self._wanted.names:
             rate = PACE_LOAD * self._capacity(loads)
             say(f"latency at {rate:,.0f} requests/s")
             paced = self._paced(rate)
-        return Results(loads, paced, memory)
+        middle = {name: middle_paced(rounds) for name, rounds in paced.items()}
+        return Results(loads, middle, memory, paced)
 
     def _loads(self, scenario: Scenario, connections: int) -> dict[str, Load]:
         script = self._directory / f"{scenario.name}.lua"
-        lines = configs.load_script(scenario.method, scenario.body_bytes, configs.KEY, numbered=scenario.numbered)
+        lines = configs.load_script(scenario.method, scenario.body_bytes, configs.KEY, fresh=scenario.fresh)
         script.write_text(lines, encoding="ascii")
         targets = [t for t in self._targets if t.process is not None or scenario.slug == configs.SLUG]
         seen: dict[str, list[Load]] = defaultdict(list)
@@ -184,23 +194,30 @@ class Rounds:
         known = [load.rate for (name, _, target), load in loads.items() if name == "get" and target == OURS]
         return max(known) if known else self._loads(SCENARIOS[0], 32)[OURS].rate
 
-    def _paced(self, rate: float) -> dict[str, Paced]:
+    def _paced(self, rate: float) -> dict[str, tuple[Paced, ...]]:
         seen: dict[str, list[Paced]] = defaultdict(list)
         for number in range(self._wanted.rounds):
             for target in rotated(self._targets, number):
                 seen[target.name].append(self._pace(target, rate))
-        return {target.name: middle_paced(seen[target.name]) for target in self._targets}
+        return {target.name: tuple(seen[target.name]) for target in self._targets}
 
     def _pace(self, target: Target, rate: float) -> Paced:
         seconds = self._wanted.seconds
-        command = [sys.executable, "-m", "orchestrator.bench.gateway_pace", "--port", str(target.port)]
-        command += ["--path", SCENARIOS[0].path_at(target), "--key", configs.KEY, "--rate", f"{rate:.1f}"]
+        port = target.port if target.behind else self._stage.paced[0]
+        command = [sys.executable, "-m", "orchestrator.bench.gateway_pace", "--port", str(port)]
+        command += ["--path", PACED.path_at(target), "--key", configs.KEY, "--rate", f"{rate:.1f}"]
         command += ["--seconds", str(seconds), "--connections", str(PACE_CONNECTIONS)]
         command += ["--body-bytes", str(configs.SMALL_BYTES)]
-        figures = self._stage.run_load(command, seconds + 30)
+        for port in self._stage.paced:
+            command += ["--worker", str(port)]
+        before_ns = sum(target.cpu_ns())
+        figures, waited = self._stage.run_undisturbed(command, target, seconds * 2 + 30)
+        cpu_us = (sum(target.cpu_ns()) - before_ns) / 1_000 / figures["sent"]
         if figures["failed"]:
             raise BenchError(f"{target.name}: {figures['failed']} of {figures['sent']} paced requests failed")
-        return Paced(rate, figures["rate"], figures["p50_us"], figures["p99_us"], figures["late_p99_us"])
+        return Paced(
+            rate, figures["rate"], figures["p50_us"], figures["p99_us"], figures["late_p99_us"], cpu_us, waited
+        )
 
     def _memory(self, target: Target) -> int:
         """Resident memory while MEMORY_CONNECTIONS are open: each has had a request, MEMORY_ACTIVE have one now."""

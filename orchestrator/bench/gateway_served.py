@@ -14,18 +14,22 @@ import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.clock import system_now
 from orchestrator.contract.endpoint import Visibility
+from orchestrator.controller.feed import LaneFeed
 from orchestrator.core.lane import Lane, Slot
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
 from orchestrator.core.traffic import Meter
 from orchestrator.gateway.server import Gateway
 
-READING_S: Final = 0.25
-"""The owner loop reads every meter this often, in the same event loop: that cost belongs to the figures."""
+TICK_S: Final = 0.25
+"""The owner loop reads every lane this often, in the same event loop: that cost belongs to the figures,"""
+VIEWED: Final = 4
+"""and every so many ticks what somebody at the screen looks at."""
 CONCURRENCY: Final = 4_096
 """Requests a worker takes at once: the queue is not what is measured, nginx and HAProxy have none."""
 
@@ -53,11 +57,16 @@ async def serve(endpoints: Mapping[str, Sequence[int]], key: str) -> None:
     _settle_heap()
     sys.stdout.write(json.dumps({"port": gateway.port}) + "\n")
     sys.stdout.flush()
-    while not stop.is_set():
-        for route in routes.values():
-            route.meter.view(now())
+    feeds = [(route, LaneFeed(route.meter)) for route in routes.values()]
+    for tick in count():
+        if stop.is_set():
+            break
+        for route, feed in feeds:
+            feed.read(now(), route.lane, table.in_flight)
+            if tick % VIEWED == 0:
+                route.meter.view(now())
         try:
-            async with asyncio.timeout(READING_S):
+            async with asyncio.timeout(TICK_S):
                 await stop.wait()
         except TimeoutError:
             continue

@@ -21,7 +21,7 @@ from orchestrator.simulator.traces import Trace
 
 WAIT_PRICES: Final = (0.2, 1.0, 5.0)
 """v of the score: autoscaled worker-seconds that a second of waiting is worth. Batch, ordinary, interactive."""
-KNOB: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+KNOB: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
 """The only values that `auto` may choose from to meet a rival at the rival's own point."""
 AUTO: Final = "auto, v "
 """With a wait price: `auto` told what waiting is worth."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised when a frame changes its meaning. The handshake refuses a peer that speaks another version."""
 
 SECOND_NS: Final = 1_000_000_000

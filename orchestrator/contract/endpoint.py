@@ -28,7 +28,8 @@ class Visibility(StrEnum):
 
 
 class QueueDelay(Frozen):
-    """Add one worker whenever the oldest waiter has waited longer than `seconds` (RunPod's QUEUE_DELAY)."""
+    """Add one worker whenever the oldest waiter has waited longer than `seconds` (RunPod's QUEUE_DELAY), as long as the
+    live workers, starting ones included, have fewer slots than there are requests."""
 
     kind: Literal["queue_delay"] = "queue_delay"
     seconds: float = Field(default=4.0, ge=0.0, le=3_600.0)

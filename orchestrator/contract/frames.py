@@ -1,12 +1,13 @@
 """Frames on the Unix socket: one JSON object a line, UTF-8, at most FRAME_BYTES_MAX bytes.
 
 The server speaks first (`Hello`); the client answers with its own `Hello`, then sends requests. `Subscribe` turns on
-the feed: a full `Snapshot` at once, then newest-wins (a slow reader skips frames, it never delays the orchestrator).
+the feed: a whole `Feed` at once, and after each `More` of the client a `Changed`, made from the state at that moment.
+So the newest wins (a slow reader skips states, it never delays the orchestrator), and nothing is lost in between.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -15,6 +16,7 @@ from orchestrator.contract.base import Frozen, Received
 from orchestrator.contract.command import Command, Outcome
 from orchestrator.contract.decision import Decisions
 from orchestrator.contract.deferred import RequestList, RequestShown
+from orchestrator.contract.ended import EndedWorkers
 from orchestrator.contract.history import History
 from orchestrator.contract.query import Bill, Logs, Query, Quote, Unanswered, Verification
 from orchestrator.contract.routing import Routing
@@ -38,6 +40,12 @@ class Subscribe(Frozen):
     per_second: float = Field(default=4.0, gt=0.0, le=20.0)
 
 
+class More(Frozen):
+    """The frame of the feed before has been taken: the next one may come, no sooner than `per_second` allows."""
+
+    kind: Literal["more"] = "more"
+
+
 class Send(Frozen):
     """A command; the answer is `Sent` with the same tag."""
 
@@ -52,12 +60,21 @@ class Ask(Frozen):
     query: Query
 
 
-ClientFrame = Annotated[Hello | Subscribe | Send | Ask, Field(discriminator="kind")]
+ClientFrame = Annotated[Hello | Subscribe | More | Send | Ask, Field(discriminator="kind")]
 
 
 class Feed(Received):
     kind: Literal["feed"] = "feed"
     snapshot: Snapshot
+
+
+class Changed(Received):
+    """What is different in the next snapshot of the feed (contract/feed.py)."""
+
+    kind: Literal["changed"] = "changed"
+    since: int
+    """`seq` of the snapshot before, to which the changes belong."""
+    changes: dict[str, Any]
 
 
 class Sent(Received):
@@ -83,6 +100,7 @@ Answer = Annotated[
     | History
     | Decisions
     | Routing
+    | EndedWorkers
     | BackupMade
     | RequestList
     | RequestShown
@@ -106,7 +124,7 @@ class Error(Received):
     tag: int | None = None
 
 
-ServerFrame = Annotated[Hello | Feed | Sent | Answered | Error, Field(discriminator="kind")]
+ServerFrame = Annotated[Hello | Feed | Changed | Sent | Answered | Error, Field(discriminator="kind")]
 
 CLIENT_FRAMES: Final[TypeAdapter[ClientFrame]] = TypeAdapter(ClientFrame)
 SERVER_FRAMES: Final[TypeAdapter[ServerFrame]] = TypeAdapter(ServerFrame)

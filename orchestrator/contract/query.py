@@ -9,6 +9,7 @@ from pydantic import Field
 from orchestrator.contract.base import Frozen, Received
 from orchestrator.contract.decision import AskDecisions
 from orchestrator.contract.deferred import AskRequest, AskRequests
+from orchestrator.contract.ended import AskEnded
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.limits import Slug
 from orchestrator.contract.routing import AskRouting
@@ -119,6 +120,7 @@ Query = Annotated[
     | AskHistory
     | AskDecisions
     | AskRouting
+    | AskEnded
     | AskBackup
     | AskRequests
     | AskRequest,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestrator.contract.base import Received
 from orchestrator.contract.endpoint import EndpointSpec
@@ -139,15 +140,48 @@ class TrafficView(Received):
     queued_series: tuple[int, ...] = ()
 
 
-class LaneSample(Received):
-    """Workers of an endpoint by state at one second, for the lane chart."""
+class LaneSample(NamedTuple):
+    """Workers of an endpoint by state at one second."""
 
-    at_ns: int
-    starting: int
-    idle: int
-    busy: int
-    draining: int
-    autoscaled: int
+    starting: int = 0
+    idle: int = 0
+    busy: int = 0
+    draining: int = 0
+    autoscaled: int = 0
+    """Of all of these, whatever they do."""
+
+    @property
+    def workers(self) -> int:
+        return self.starting + self.idle + self.busy + self.draining
+
+
+class LanesView(Received):
+    """Workers of an endpoint by state over time, for the lane chart: a sample a second, oldest first.
+
+    One series a state: there are thousands of samples in a snapshot, and what is new in a series is a number.
+    """
+
+    starting: tuple[int, ...] = ()
+    idle: tuple[int, ...] = ()
+    busy: tuple[int, ...] = ()
+    draining: tuple[int, ...] = ()
+    autoscaled: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, samples: Iterable[LaneSample]) -> LanesView:
+        """The series of `samples`."""
+        series = zip(*samples, strict=True)
+        return cls(**dict(zip(LaneSample._fields, series, strict=False)))
+
+    @property
+    def samples(self) -> tuple[LaneSample, ...]:
+        """Second by second."""
+        return tuple(map(LaneSample, self.starting, self.idle, self.busy, self.draining, self.autoscaled))
+
+    @property
+    def peak(self) -> int:
+        """Most workers at one second."""
+        return max(map(sum, zip(self.starting, self.idle, self.busy, self.draining, strict=True)), default=0)
 
 
 class CostView(Received):
@@ -182,7 +216,7 @@ class EndpointView(Received):
     workers: tuple[WorkerView, ...]
     traffic: TrafficView
     cost: CostView
-    lanes: tuple[LaneSample, ...] = ()
+    lanes: LanesView = LanesView()
     decision: DecisionView | None = None
     problem: ProblemView | None = None
 
@@ -262,7 +296,7 @@ class EventView(Received):
 
 
 class Snapshot(Received):
-    """The first frame of a feed and every later one are whole: there are no deltas to lose."""
+    """Whole at any time; what a feed sends of it is in contract/feed.py."""
 
     seq: int
     taken_at_ns: int

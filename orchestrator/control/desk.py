@@ -1,4 +1,4 @@
-"""What the control socket needs from the rest of the orchestrator: commands, snapshots, answers."""
+"""What the control socket needs from the rest of the orchestrator: commands, feeds, answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from orchestrator.contract.command import Command, Outcome
 from orchestrator.contract.frames import Answer
 from orchestrator.contract.query import Query
 from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.steps import Steps
 
 
 class Desk(Protocol):
-    """Built by wiring. All three run in the event loop."""
+    """Built by wiring. All run in the event loop."""
 
     async def submit(self, command: Command) -> Outcome: ...
 
     async def answer(self, query: Query) -> Answer: ...
 
-    def snapshot(self) -> Snapshot: ...
+    def observing(self) -> Steps[Snapshot]:
+        """The visible state at one moment. A step takes about as long as looking at one endpoint."""
+        ...

@@ -13,6 +13,7 @@ from orchestrator.contract.accounting import BackupMade
 from orchestrator.contract.command import Command, Outcome
 from orchestrator.contract.decision import AskDecisions
 from orchestrator.contract.deferred import AskRequest, AskRequests
+from orchestrator.contract.ended import AskEnded, EndedWorkers
 from orchestrator.contract.frames import Answer, SnapshotAnswer
 from orchestrator.contract.query import (
     AskBackup,
@@ -33,6 +34,7 @@ from orchestrator.contract.query import (
 )
 from orchestrator.contract.routing import AskRouting
 from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.steps import Steps
 from orchestrator.controller.explaining import explain
 from orchestrator.core.admission import quote
 from orchestrator.core.pricing import PriceBook
@@ -67,6 +69,8 @@ class Owner(Protocol):
 
     def snapshot(self) -> Snapshot: ...
 
+    def observing(self) -> Steps[Snapshot]: ...
+
     async def journalled(self) -> None: ...
 
 
@@ -97,14 +101,14 @@ class FrontDesk:
     async def submit(self, command: Command) -> Outcome:
         return await self._controller.submit(command)
 
-    def snapshot(self) -> Snapshot:
-        return self._controller.snapshot()
+    def observing(self) -> Steps[Snapshot]:
+        return self._controller.observing()
 
     async def answer(self, query: Query) -> Answer:
         """Never raises for a question that merely has no answer: that is an `Unanswered`."""
         match query:
             case AskSnapshot():
-                return SnapshotAnswer(snapshot=self.snapshot())
+                return SnapshotAnswer(snapshot=self._controller.snapshot())
             case AskQuote(spec=spec):
                 return quote(Draft(self._controller.state, self._now()), spec)
             case AskLogs():
@@ -119,6 +123,8 @@ class FrontDesk:
                 if route is None:
                     return Unanswered(code="not_found", message=f"slug: no endpoint {slug!r} has a route")
                 return routing_of(route, self._now(), latencies=latencies)
+            case AskEnded():
+                return await self._ended(query)
             case AskRequests() | AskRequest():
                 return Unanswered(code="unavailable", message="asynchronous calls are not kept here")
             case _:
@@ -168,6 +174,30 @@ class FrontDesk:
         # An interval has a second line for time that is not charged because nobody was there: it served nothing then.
         lines = tuple(line.model_copy(update={"requests": served.pop(line.interval_id, 0)}) for line in found.lines)
         return found.model_copy(update={"lines": lines})
+
+    async def _ended(self, query: AskEnded) -> Answer:
+        endpoint = self._controller.state.endpoints.get(query.slug)
+        if endpoint is None:
+            return Unanswered(code="not_found", message=f"slug: no endpoint {query.slug!r}")
+        try:
+            found = await _done(self._ledger.ended(query.slug, endpoint.spec.account, query.limit, self._now()))
+        except LedgerError as error:
+            return Unanswered(code="unavailable", message=f"ledger: {error}")
+        return await self._with_requests(found)
+
+    async def _with_requests(self, found: EndedWorkers) -> EndedWorkers:
+        """The workers with the requests that they served, where a history of those is kept."""
+        if self._metrics is None:
+            return found
+        try:
+            served = await _done(self._metrics.served({each for w in found.workers for each in w.interval_ids}))
+        except LedgerError:
+            return found  # as in a statement: the money is right without the counts
+        workers = tuple(
+            worker.model_copy(update={"requests": sum(served.get(each, 0) for each in worker.interval_ids)})
+            for worker in found.workers
+        )
+        return found.model_copy(update={"workers": workers})
 
     async def _backup(self) -> Answer:
         made = await _done(self._ledger.back_up())

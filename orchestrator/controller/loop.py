@@ -7,14 +7,15 @@ import hashlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
 from orchestrator.clock import Now
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.command import Accepted, Command, CreateKey, Outcome, RefusalCode, Refused
-from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.snapshot import Snapshot, TrafficView
+from orchestrator.contract.steps import Steps
 from orchestrator.controller.crew import Crew
 from orchestrator.controller.journal import Journal
 from orchestrator.controller.routes import Routes
@@ -22,12 +23,13 @@ from orchestrator.controller.upkeep import Upkeep
 from orchestrator.core import effects as fx
 from orchestrator.core import events as ev
 from orchestrator.core.decisions import Decided
-from orchestrator.core.observe import Surroundings, live_balances_u, observe
+from orchestrator.core.observe import Surroundings, live_balances_u, observe, observing
 from orchestrator.core.queues import QueueDepths
 from orchestrator.core.reconcile import earliest_wake_ns
 from orchestrator.core.routing import RoutingTable
 from orchestrator.core.state import State
 from orchestrator.core.step import step
+from orchestrator.core.traffic import Glances
 from orchestrator.core.workload import Observed
 from orchestrator.crash import point
 from orchestrator.engine.ports import EngineError, WorkerEngine
@@ -88,6 +90,7 @@ class Controller:
         self._secrets: dict[str, str] = {}
         self._seq = 0
         self._depths = QueueDepths()
+        self._glances = Glances()
         self._keys_taken_ns = 0
         self._ticked_ns = 0
         self._nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -168,11 +171,10 @@ class Controller:
         if waiting is not None:
             return await asyncio.shield(waiting)
         mint = self._mint(command.id) if isinstance(command, CreateKey) else None
-        digest = hashlib.sha256(command.model_dump_json(exclude={"id"}).encode()).digest()
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._answers[command.id] = answer
         try:
-            self.handle(ev.CommandReceived(command, digest, mint))
+            self.handle(ev.CommandReceived(command, mint))
             self._nudge()
             return await asyncio.shield(answer)
         finally:
@@ -187,15 +189,29 @@ class Controller:
     def snapshot(self) -> Snapshot:
         """The visible state now."""
         now_ns = self._now()
+        traffic = {slug: route.meter.view(now_ns) for slug, route in self._table.routes.items()}
+        return observe(self.state, self._around(traffic), now_ns)
+
+    def observing(self) -> Steps[Snapshot]:
+        """The visible state as it is at the first step, its traffic as of this second."""
+        now_ns, state, routes = self._now(), self.state, dict(self._table.routes)
+        traffic: dict[str, TrafficView] = {}
+        around = self._around(traffic)
+        self._glances.forget(routes)
+        for slug, route in routes.items():
+            traffic[slug] = self._glances.view(slug, route.meter, now_ns)
+            yield
+        return (yield from observing(state, around, now_ns))
+
+    def _around(self, traffic: Mapping[str, TrafficView]) -> Surroundings:
         self._seq += 1
-        around = replace(
+        return replace(
             self._facts,
             seq=self._seq,
             lanes=self._routes.lanes_seen(),
-            traffic={slug: route.meter.view(now_ns) for slug, route in self._table.routes.items()},
+            traffic=traffic,
             queued_series=self._depths.series(),
         )
-        return observe(self.state, around, now_ns)
 
     def _mint(self, command_id: str) -> ev.Mint:
         """256 bits of secret; the core and the ledger see only the SHA-256 of the whole key."""

@@ -21,6 +21,7 @@ from orchestrator.core.admission import Objection, baselines_after_uh, object_to
 from orchestrator.core.effects import AnswerCommand, GrantKey, Leave, WithdrawKey
 from orchestrator.core.endpoint import Endpoint
 from orchestrator.core.events import CommandReceived, CommandUndone, Mint
+from orchestrator.core.replay import digest_of
 from orchestrator.core.state import COMMANDS_KEPT, Account, Answer, Draft, Undo
 from orchestrator.core.writes import (
     AccountOpened,
@@ -44,9 +45,10 @@ ROLLING_FIELDS = ("model", "gpu_type", "env", "concurrency")
 def receive(draft: Draft, event: CommandReceived) -> None:
     """Run a command once. The same id again returns the first answer; with another body it is refused."""
     command_id = event.command.id
+    digest = digest_of(event.command)
     before = draft.answers.get(command_id)
     if before is not None:
-        if before.digest == event.digest:
+        if before.digest == digest:
             draft.do(AnswerCommand(command_id, before.outcome))
         else:
             text = f"id: {command_id} was used for another command already"
@@ -67,8 +69,8 @@ def receive(draft: Draft, event: CommandReceived) -> None:
     draft.do(AnswerCommand(command_id, outcome))
     if isinstance(outcome, Accepted):
         # Refusals are not kept: the same command may pass later, after a top-up.
-        draft.write(CommandDone(command_id, event.digest, outcome, draft.now_ns))
-        draft.answers[command_id] = Answer(event.digest, outcome)
+        draft.write(CommandDone(command_id, digest, outcome, draft.now_ns))
+        draft.answers[command_id] = Answer(digest, outcome)
         while len(draft.answers) > COMMANDS_KEPT:
             del draft.answers[next(iter(draft.answers))]
 

@@ -67,6 +67,9 @@ class Endpoint:
     problem: ProblemView | None = None
     spend: Spend = field(default_factory=Spend)
     lanes: tuple[LaneSample, ...] = ()
+    """Its workers by state, second by second, oldest first."""
+    lanes_ns: int = 0
+    """When the newest of these was taken."""
     starved: bool = False
     """It wants a worker and no GPU is free: said once, not at every tick."""
     news: News = News()

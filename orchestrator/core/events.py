@@ -37,8 +37,6 @@ class Booted:
 @dataclass(frozen=True, slots=True)
 class CommandReceived:
     command: Command
-    digest: bytes
-    """SHA-256 of the command's body without its id: tells a replay from a reuse of the id."""
     mint: Mint | None = None
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.secrets import lost_secrets, masked
 from orchestrator.contract.snapshot import (
     AccountView,
@@ -14,6 +16,8 @@ from orchestrator.contract.snapshot import (
     EndpointView,
     EngineKind,
     GpuView,
+    LaneSample,
+    LanesView,
     ModelView,
     ProblemView,
     Snapshot,
@@ -21,7 +25,9 @@ from orchestrator.contract.snapshot import (
     WorkerState,
     WorkerView,
 )
+from orchestrator.contract.steps import Steps, finished
 from orchestrator.core import charging, credit
+from orchestrator.core.billing import Interval
 from orchestrator.core.catalogue import Model
 from orchestrator.core.endpoint import Endpoint, shown_state
 from orchestrator.core.events import LaneSeen
@@ -47,7 +53,22 @@ class Surroundings:
 
 def observe(state: State, around: Surroundings, now_ns: int) -> Snapshot:
     """The whole visible state at `now_ns`. Pure: equal arguments give equal snapshots."""
+    return finished(observing(state, around, now_ns))
+
+
+def observing(state: State, around: Surroundings, now_ns: int) -> Steps[Snapshot]:
+    """`observe`, with pauses: a step is one endpoint, one account or some GPUs."""
     draft = Draft(state, max(now_ns, state.ticked_ns))
+    gpus = yield from _gpus(draft)
+    workers, intervals = _by_endpoint(draft)
+    endpoints = []
+    for each in draft.endpoints.values():
+        endpoints.append(_endpoint(draft, each, workers.get(each.slug, []), intervals.get(each.slug, []), around))
+        yield
+    accounts = []
+    for account in draft.accounts.values():
+        accounts.append(_account(draft, account))
+        yield
     return Snapshot(
         seq=around.seq,
         taken_at_ns=draft.now_ns,
@@ -60,10 +81,10 @@ def observe(state: State, around: Surroundings, now_ns: int) -> Snapshot:
         engine=state.engine,
         simulated_gpus=any(g.simulated for g in state.gpus),
         price_book=draft.book.name,
-        gpus=_gpus(draft),
+        gpus=gpus,
         capacity=_capacity(draft),
-        endpoints=tuple(_endpoint(draft, e, around) for e in draft.endpoints.values()),
-        accounts=tuple(_account(draft, a) for a in draft.accounts.values()),
+        endpoints=tuple(endpoints),
+        accounts=tuple(accounts),
         keys=tuple(draft.keys.values()),
         models=_models(state),
         prices=draft.book.views(),
@@ -82,7 +103,19 @@ def live_balances_u(state: State, now_ns: int) -> dict[str, int]:
     return {name: charging.live_balance_u(draft, name) for name in draft.accounts}
 
 
-def _gpus(draft: Draft) -> tuple[GpuView, ...]:
+def _by_endpoint(draft: Draft) -> tuple[dict[str, list[Worker]], dict[str, list[Interval]]]:
+    """Workers in the order in which an endpoint lists them, and open intervals: one pass over each instead of one for
+    every endpoint."""
+    workers: dict[str, list[Worker]] = {}
+    for worker in sorted(draft.workers.values(), key=lambda w: w.place):
+        workers.setdefault(worker.endpoint, []).append(worker)
+    intervals: dict[str, list[Interval]] = {}
+    for interval in draft.intervals.values():
+        intervals.setdefault(interval.opened.endpoint, []).append(interval)
+    return workers, intervals
+
+
+def _gpus(draft: Draft) -> Steps[tuple[GpuView, ...]]:
     holders = {w.gpu.uuid: w for w in draft.workers.values()}
     views = []
     for gpu in draft.state.gpus:
@@ -90,6 +123,7 @@ def _gpus(draft: Draft) -> tuple[GpuView, ...]:
         if holder is not None:
             gpu = gpu.model_copy(update={"worker_id": holder.id, "endpoint": holder.endpoint})  # noqa: PLW2901
         views.append(gpu)
+        yield
     return tuple(views)
 
 
@@ -108,10 +142,11 @@ def _capacity(draft: Draft) -> tuple[CapacityView, ...]:
     )
 
 
-def _endpoint(draft: Draft, endpoint: Endpoint, around: Surroundings) -> EndpointView:
+def _endpoint(
+    draft: Draft, endpoint: Endpoint, workers: list[Worker], intervals: list[Interval], around: Surroundings
+) -> EndpointView:
     slug = endpoint.slug
     lane = around.lanes.get(slug, QUIET)
-    workers = draft.workers_of(slug)
     traffic = around.traffic.get(slug, TrafficView())
     oldest = lane.oldest_arrival_ns
     traffic = traffic.model_copy(
@@ -129,18 +164,30 @@ def _endpoint(draft: Draft, endpoint: Endpoint, around: Surroundings) -> Endpoin
     elif problem is None and endpoint.starved:
         problem = ProblemView(code="no_gpu", message=f"wants another worker, no {endpoint.spec.gpu_type} is free")
     return EndpointView(
-        spec=endpoint.spec.model_copy(update={"env": masked(endpoint.spec.env)}),
+        spec=_shown(endpoint.spec),
         state=shown_state(endpoint, workers, draft.now_ns),
         generation=endpoint.generation,
         concurrency=endpoint.concurrency,
         url=f"{around.gateway_url}/v1/{slug}",
         workers=tuple(_worker(draft, w, lane) for w in workers),
         traffic=traffic,
-        cost=_cost(draft, endpoint),
-        lanes=endpoint.lanes,
+        cost=_cost(draft, endpoint, intervals),
+        lanes=_lanes(endpoint.lanes),
         decision=endpoint.decision,
         problem=problem,
     )
+
+
+@lru_cache(maxsize=1_000)
+def _lanes(samples: tuple[LaneSample, ...]) -> LanesView:
+    """Remembered, for there is a new sample once a second and a look several times."""
+    return LanesView.of(samples)
+
+
+def _shown(spec: EndpointSpec) -> EndpointSpec:
+    """The specification without its secrets; the very same when it has none, which a feed need not compare."""
+    env = masked(spec.env)
+    return spec if env == spec.env else spec.model_copy(update={"env": env})
 
 
 def _worker(draft: Draft, worker: Worker, lane: LaneSeen) -> WorkerView:
@@ -179,9 +226,8 @@ def _since(worker: Worker, at_ns: int | None) -> int | None:
     return max(0, at_ns - worker.intent_ns) // 1_000_000 if at_ns is not None else None
 
 
-def _cost(draft: Draft, endpoint: Endpoint) -> CostView:
+def _cost(draft: Draft, endpoint: Endpoint, open_: list[Interval]) -> CostView:
     price = draft.book.price(endpoint.spec.gpu_type)
-    open_ = [i for i in draft.intervals.values() if i.opened.endpoint == endpoint.slug]
     accrued = sum(i.accrued_u(draft.now_ns) for i in open_)
     return CostView(
         per_hour_u=sum(i.opened.rate_uh for i in open_),

@@ -250,7 +250,7 @@ def _retire(draft: Draft, worker: Worker, reason: str, grace_s: float) -> None:
 
 def _sample_lanes(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> None:
     """One sample a second of workers by state, for the lane chart."""
-    if endpoint.lanes and draft.now_ns // SECOND_NS == endpoint.lanes[-1].at_ns // SECOND_NS:
+    if draft.now_ns // SECOND_NS == endpoint.lanes_ns // SECOND_NS:
         return
     starting = idle = busy = draining = autoscaled = 0
     for worker in draft.workers_of(endpoint.slug):
@@ -264,7 +264,5 @@ def _sample_lanes(draft: Draft, endpoint: Endpoint, lane: LaneSeen) -> None:
             draining += 1
         if worker.interval_id is not None and draft.intervals[worker.interval_id].opened.tier is Tier.AUTOSCALE:
             autoscaled += 1
-    sample = LaneSample(
-        at_ns=draft.now_ns, starting=starting, idle=idle, busy=busy, draining=draining, autoscaled=autoscaled
-    )
-    draft.endpoints[endpoint.slug] = replace(endpoint, lanes=(*endpoint.lanes, sample)[-LANES_KEPT:])
+    lanes = (*endpoint.lanes, LaneSample(starting, idle, busy, draining, autoscaled))[-LANES_KEPT:]
+    draft.endpoints[endpoint.slug] = replace(endpoint, lanes=lanes, lanes_ns=draft.now_ns)

@@ -127,6 +127,39 @@ class State:
 V = TypeVar("V")
 
 
+class Workers(dict[str, Worker]):
+    """Workers by id, and by endpoint. A step asks for those of an endpoint a dozen times for each one; going through
+    all of them every time made a pause of 18 ms of a tick with 500. Changed by item and by `pop` only."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        super().__init__(workers)
+        self._of: dict[str, list[Worker]] = {}
+        """Those of an endpoint by its slug, in ordinal order. A change forgets the ones of its endpoint."""
+
+    def of(self, slug: str) -> list[Worker]:
+        """Those of one endpoint, in ordinal order."""
+        found = self._of.get(slug)
+        if found is None:
+            found = self._of[slug] = sorted((w for w in self.values() if w.endpoint == slug), key=_place)
+        return found[:]
+
+    def __setitem__(self, worker_id: str, worker: Worker) -> None:
+        super().__setitem__(worker_id, worker)
+        self._of.pop(worker.endpoint, None)
+
+    def pop(self, worker_id: str, default: Any = None) -> Any:
+        worker = super().pop(worker_id, default)
+        if worker is not None:
+            self._of.pop(worker.endpoint, None)
+        return worker
+
+
+def _place(worker: Worker) -> tuple[int, int]:
+    return worker.place
+
+
 class Draft:
     """The working copy of one step: plain dictionaries, the writes and effects so far.
 
@@ -139,7 +172,7 @@ class Draft:
         self.now_ns = now_ns
         self.accounts = dict(state.accounts)
         self.endpoints = dict(state.endpoints)
-        self.workers = dict(state.workers)
+        self.workers = Workers(state.workers)
         self.intervals = dict(state.intervals)
         self.keys = dict(state.keys)
         self.answers = dict(state.answers)
@@ -183,7 +216,7 @@ class Draft:
 
     def workers_of(self, slug: str) -> list[Worker]:
         """Workers of an endpoint that are not over yet, in ordinal order."""
-        return sorted((w for w in self.workers.values() if w.endpoint == slug), key=lambda w: (w.ordinal, w.serial))
+        return self.workers.of(slug)
 
     def note(
         self,

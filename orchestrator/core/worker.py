@@ -107,6 +107,11 @@ class Worker:
         return f"w{self.ordinal}"
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Sorts the workers of an endpoint as they are listed: by ordinal."""
+        return self.ordinal, self.serial
+
+    @property
     def live(self) -> bool:
         """Able to serve now or soon: what scaling counts as capacity."""
         return self.state in (STARTING, READY)

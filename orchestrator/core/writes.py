@@ -183,8 +183,8 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class CommandDone:
-    """The answer of a command, kept for replays. `digest` is the SHA-256 of its body without the id. The secret of a
-    new key is never stored: the caller removes it first."""
+    """The answer of a command, kept for replays. `digest` tells a replay from another command (replay.py). The
+    secret of a new key is never stored: the caller removes it first."""
 
     command_id: str
     digest: bytes

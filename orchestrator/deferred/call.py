@@ -189,6 +189,7 @@ class Call:
             self.ticket.id.encode("ascii"),
             self.arrived_ns,
             self.ticket.key_id,
+            alone=True,  # a kept connection that ran out would look like a worker that died, and cost an attempt
         )
         self._exchange = exchange
         self.stage = Stage.RUNNING

@@ -17,6 +17,7 @@ from orchestrator.contract.deferred import (
 from orchestrator.contract.frames import Answer
 from orchestrator.contract.query import Query, Unanswered
 from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.steps import Steps
 from orchestrator.control.desk import Desk
 from orchestrator.deferred.desk import DeferredDesk
 from orchestrator.deferred.records import Record
@@ -35,8 +36,8 @@ class DeferredFront:
         self._desk = desk
         self._accounts = accounts
 
-    def snapshot(self) -> Snapshot:
-        return self._inner.snapshot()
+    def observing(self) -> Steps[Snapshot]:
+        return self._inner.observing()
 
     async def answer(self, query: Query) -> Answer:
         try:

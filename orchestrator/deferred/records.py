@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.deferred import RequestState
 from orchestrator.deferred.rules import KEPT_NS
 from orchestrator.deferred.schema import BODY, RESULT
@@ -305,12 +306,15 @@ def generation_of(db: sqlite3.Connection, account: str) -> tuple[int, int]:
 
 
 def rotate(db: sqlite3.Connection, account: str, command_id: str, now_ns: int) -> int:
-    """The account's next generation. The same command again gives the same one."""
+    """The account's next generation. The same command again gives the same one.
+
+    The first is the second it was made in: should the file be lost, which is in no backup, no later generation is one
+    that was given out before, and a secret that was replaced because it leaked never signs again."""
     db.execute(
-        "INSERT INTO signer (account, generation, rotated_ns, command_id) VALUES (?, 1, ?, ?)"
+        "INSERT INTO signer (account, generation, rotated_ns, command_id) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (account) DO UPDATE SET generation = generation + 1, rotated_ns = excluded.rotated_ns,"
         " command_id = excluded.command_id WHERE command_id <> excluded.command_id",
-        (account, now_ns, command_id),
+        (account, now_ns // SECOND_NS, now_ns, command_id),
     )
     return generation_of(db, account)[0]
 

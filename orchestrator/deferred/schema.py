@@ -2,7 +2,11 @@
 
 WAL with synchronous FULL: a commit is on the disk when it returns, which is what a 202 promises. One connection in
 exclusive mode is all there ever is, so the race between two connections that resets a WAL wrongly before SQLite 3.51.3
-(reliability.md 4.7) cannot happen here. Purged bodies and results are overwritten (secure_delete), not only unlinked.
+(reliability.md 4.7) cannot happen here.
+
+Bodies and results are in clear, for this user only (0600), and overwritten when they are purged (secure_delete). The
+file is in no backup, on purpose: a queue that is restored would run calls again that have been answered since. It
+survives a crash and a power cut; with the disk it is lost.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from orchestrator.ledger.backups import stamp
+from orchestrator.ledger.backups import put_aside
 from orchestrator.ledger.opening import QUICK_CHECK_BYTES, plain
 
 log = logging.getLogger(__name__)
@@ -127,9 +131,10 @@ def _prepare(connection: sqlite3.Connection, *, whole: bool) -> None:
 
 
 def _put_aside(path: Path, now_ns: int, problem: str) -> None:
-    aside = path.with_name(f"{path.name}.damaged-{stamp(now_ns)}")
-    for part in ("", "-journal", "-wal", "-shm"):
-        old = path.with_name(path.name + part)
-        if old.exists():
-            old.rename(aside.with_name(aside.name + part))
-    log.error("the queue of asynchronous calls cannot be used (%s): put aside as %s", plain(problem), aside)
+    aside = put_aside(path, now_ns)
+    log.error(
+        "the queue of asynchronous calls cannot be used (%s): put aside as %s. What waited in it is lost, and so is"
+        " which secret signs webhooks: make a new one for each account that has any (gpudeck requests secret)",
+        plain(problem),
+        aside,
+    )

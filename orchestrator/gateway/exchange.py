@@ -39,9 +39,9 @@ class Exchange:
     """One admitted request. It is the lane's `Waiter` while it waits. Times are `now()` nanoseconds."""
 
     __slots__ = (
-        "_account", "_bytes_out", "_chunk_out", "_client", "_cold", "_head", "_key_id", "_limit_s", "_opening", "_pool",
-        "_rejoined", "_replied", "_request_id", "_retried", "_route", "_since_ns", "_stage", "_target", "_upload",
-        "_worker", "arrived_ns", "dispatched_ns", "head_only", "size_bytes",
+        "_account", "_alone", "_bytes_out", "_chunk_out", "_client", "_cold", "_head", "_key_id", "_limit_s",
+        "_opening", "_pool", "_rejoined", "_replied", "_request_id", "_retried", "_route", "_since_ns", "_stage",
+        "_target", "_upload", "_worker", "arrived_ns", "dispatched_ns", "head_only", "size_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -54,13 +54,17 @@ class Exchange:
         request_id: bytes,
         arrived_ns: int,
         key_id: str = "",
+        *,
+        alone: bool = False,
     ) -> None:
+        """`alone`: never over a kept connection, which may end at the very moment it is used."""
         self._client = client
         self._head = head
         self._route = route
         self._target = target
         self._account = account
         self._key_id = key_id
+        self._alone = alone
         self._bytes_out = 0
         self._request_id = request_id
         self.arrived_ns = arrived_ns
@@ -131,7 +135,7 @@ class Exchange:
         if slot.first_byte_ns is None:
             self._cold = True
         self._pool = pool = hub.pools.get(slot) or hub.pool(slot)
-        worker = pool.take()
+        worker = None if self._alone else pool.take()
         if worker is None:
             self._opening = pool.connect(self)
         else:
@@ -158,7 +162,7 @@ class Exchange:
         if ours:
             self._fail(Refusal(503, "out_of_descriptors", "The gateway can open no connection.", retry_after_s=1))
         elif not self._again():
-            self._fail(Refusal(502, "worker_lost", "The worker could not be reached."))
+            self._fail(Refusal(502, "worker_unreachable", "The worker could not be reached."))
 
     def _send(self, pool: Pool, worker: WorkerConnection) -> None:
         """Write the head and what is there of the body."""

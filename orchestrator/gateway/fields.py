@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from orchestrator.gateway.answers import Refusal
@@ -11,14 +12,22 @@ _NAME_BYTES: Final = b"!#$%&'*+-.^`|~0123456789abcdefghijklmnopqrstuvwxyz"
 """Token characters without the underscore: see `Reader`."""
 _REMEMBERED_MAX: Final = 2_048
 _REMEMBERED_BYTES_MAX: Final = 256
+_NAMES_MAX: Final = 512
+_NAME_BYTES_MAX: Final = 64
 
-# What becomes of a field that we know. Plain integers: they are compared for every line of every head.
+# What becomes of a field. Plain integers: they are compared for every line of every head.
 _TAKE: Final = 0
 """Read and replaced, or for this hop only: not passed on."""
-_READ: Final = 1
+READ: Final = 1
 """Read and passed on."""
 _ONCE: Final = 2
 """Taken, and its line is not remembered: it may hold a key, or comes once and never again."""
+PASS: Final = 3
+"""Unknown to us: passed on."""
+DROP: Final = 4
+"""Unknown to us and not to be trusted: dropped."""
+_FLEETING: Final = frozenset({b"content-length", b"cookie", b"idempotency-key", b"traceparent", b"tracestate"})
+"""Lines of these hardly ever come twice: remembering them would push out those that do."""
 
 _REQUEST_FIELDS: Final[dict[bytes, int]] = {
     b"host": _TAKE,
@@ -42,9 +51,9 @@ _REQUEST_FIELDS: Final[dict[bytes, int]] = {
     b"x-forwarded-proto": _TAKE,
     b"x-real-ip": _TAKE,
     b"forwarded": _TAKE,
-    b"origin": _READ,
-    b"sec-fetch-site": _READ,
-    b"idempotency-key": _READ,
+    b"origin": READ,
+    b"sec-fetch-site": READ,
+    b"idempotency-key": READ,
 }
 _REPLY_FIELDS: Final[dict[bytes, int]] = {
     b"content-length": _TAKE,
@@ -70,8 +79,16 @@ _REQUEST_LISTS: Final = frozenset(
 )  # fmt: skip
 """Known fields that may come in several lines; any other known field must come once."""
 _REPLY_LISTS: Final = frozenset(_REPLY_FIELDS) - {b"content-length", b"transfer-encoding"}
-_PASS: Final = (b"", b"", _READ)
-_DROP: Final = (b"", b"", _TAKE)
+_PASSED: Final = (b"", b"", PASS)
+_DROPPED: Final = (b"", b"", DROP)
+
+
+def is_text(line: bytes) -> bool:
+    """After removing what a line may hold nothing is left: no control character, no bare LF, no bare CR."""
+    return not line.translate(None, _LINE_BYTES)
+
+
+_NO_FIELD: Final = "A header line is not `name: value` (folded lines are refused)."
 
 
 def malformed(code: str, detail: str) -> Refusal:
@@ -83,54 +100,73 @@ class Reader:
     """Reads field lines by one table of known fields, and remembers what lines mean: most lines of most heads have
     been seen before. What a line means depends on nothing but its bytes. Lines that may hold a key are not kept."""
 
-    __slots__ = ("_known", "_lists", "_remembered")
+    __slots__ = ("_known", "_lists", "_names", "_remembered")
 
     def __init__(self, known: dict[bytes, int], lists: frozenset[bytes]) -> None:
         self._known = known
         self._lists = lists
+        self._names: dict[bytes, tuple[bytes, int]] = {}
+        """What `named` says of names as they were spelled."""
         self._remembered: dict[bytes, tuple[bytes, bytes, int]] = {}
 
     def read(self, lines: list[bytes], kept: list[bytes]) -> dict[bytes, bytes]:
-        """Values of known fields by lower-case name; every line to pass on is appended to `kept`. `lines` are without
-        the start line. Raises Refusal 400."""
+        """Values of known fields by lower-case name; every line to pass on is appended to `kept`. The first of `lines`
+        is the start line, which is not looked at. Raises Refusal 400."""
         found: dict[bytes, bytes] = {}
         remembered = self._remembered
-        for line in lines:
-            field = remembered.get(line) or self._parse(line)
-            if field is _PASS:
+        for line in islice(lines, 1, None):
+            name, value, use = remembered.get(line) or self._parse(line)
+            if use is PASS:
                 kept.append(line)
-            elif field is not _DROP:
-                name, value, use = field
+            elif use is not DROP:
                 if name in found:
                     if name not in self._lists:
                         raise malformed("duplicate_field", f"The field {name.decode('ascii')} came more than once.")
                     value = found[name] + b"," + value
                 found[name] = value
-                if use is _READ:
+                if use is READ:
                     kept.append(line)
         return found
 
-    def _parse(self, line: bytes) -> tuple[bytes, bytes, int]:
-        """Name, value and use of a line. After removing what a line may hold nothing must be left: that finds control
-        characters, a bare LF and a bare CR. A folded line has no name.
+    def named(self, spelled: bytes) -> tuple[bytes, int]:
+        """The lower-case name and the use of a field, from its name as it came. Raises Refusal 400 for what is no name:
+        a folded line has none.
 
         Names with an underscore are dropped, as nginx does: CGI-like servers read `x_forwarded_for` and
         `x-forwarded-for` as the same variable, so a client could speak for us.
         """
+        found = self._names.get(spelled)
+        if found is not None:
+            return found
+        name = spelled.lower()
+        use = self._known.get(name)
+        if use is None:
+            odd = name.translate(None, _NAME_BYTES)
+            if not name or odd.strip(b"_"):
+                raise malformed("bad_field", _NO_FIELD)
+            use = DROP if odd else PASS
+        if len(spelled) <= _NAME_BYTES_MAX:
+            if len(self._names) >= _NAMES_MAX:
+                self._names.clear()
+            self._names[spelled] = (name, use)
+        return name, use
+
+    def _parse(self, line: bytes) -> tuple[bytes, bytes, int]:
+        """Name, value and use of a line; the name and value of those that we do not know are empty."""
         if line.translate(None, _LINE_BYTES):
             raise malformed("bad_character", "The head holds a control character, a bare CR or a bare LF.")
-        name, colon, value = line.partition(b":")
-        name = name.lower()
-        use = self._known.get(name)
-        if use is not None and colon:
-            field = (name, value.strip(b" \t"), use)
-            if use is _ONCE:
-                return field
+        spelled, colon, value = line.partition(b":")
+        if not colon:
+            raise malformed("bad_field", _NO_FIELD)
+        name, use = self._names.get(spelled) or self.named(spelled)
+        if use is PASS:
+            field = _PASSED
+        elif use is DROP:
+            field = _DROPPED
         else:
-            odd = name.translate(None, _NAME_BYTES)
-            if not colon or not name or odd.strip(b"_"):
-                raise malformed("bad_field", "A header line is not `name: value` (folded lines are refused).")
-            field = _DROP if odd else _PASS
+            field = (name, value.strip(b" \t"), use)
+        if use is _ONCE or name in _FLEETING:
+            return field
         if len(line) <= _REMEMBERED_BYTES_MAX:
             if len(self._remembered) >= _REMEMBERED_MAX:
                 self._remembered.clear()

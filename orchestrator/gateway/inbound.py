@@ -19,9 +19,10 @@ from orchestrator.gateway.admission import admit
 from orchestrator.gateway.answers import Refusal, problem_body, problem_fields, render
 from orchestrator.gateway.channel import Channel
 from orchestrator.gateway.exchange import Exchange
-from orchestrator.gateway.head import RequestHead, scan_request
+from orchestrator.gateway.head import RequestHead
 from orchestrator.gateway.intake import Intake, check_partial
 from orchestrator.gateway.peers import peer_name
+from orchestrator.gateway.recall import Recall
 from orchestrator.gateway.states import (
     BODY,
     BUSY,
@@ -41,8 +42,6 @@ PIPELINE_BYTES: Final = 64 * 1024
 """Bytes of later requests taken in while one is being served."""
 DISCARD_BYTES: Final = 256 * 1024
 """A rest of a refused body up to this size is read and dropped to keep the connection."""
-KNOWN_BYTES: Final = 1_024
-"""A head up to this size is kept for comparison with the next one of its connection."""
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP: Final = b"connection: keep-alive\r\n"
 
@@ -51,7 +50,7 @@ class ClientConnection(Channel):
     """Server side of one TCP connection."""
 
     __slots__ = (
-        "_blank", "_fresh", "_head", "_intake", "_known", "_mark_bytes", "_pumping", "_state", "_tail", "must_close",
+        "_blank", "_fresh", "_head", "_intake", "_mark_bytes", "_pumping", "_recall", "_state", "_tail", "must_close",
         "reply_status", "request",
     )  # fmt: skip
 
@@ -64,8 +63,7 @@ class ClientConnection(Channel):
         self._state = HEAD
         self._tail = b""
         self._head: RequestHead | None = None
-        self._known: RequestHead | None = None
-        """The head that came last. Clients repeat themselves: one that comes again is not read again."""
+        self._recall = Recall()
         self._intake: Intake | None = None
         self._mark_bytes = 0
         self._pumping = False
@@ -157,9 +155,10 @@ class ClientConnection(Channel):
 
     def _take_head(self, data: bytes) -> bytes:
         limits = self.hub.limits
-        known = self._known
-        if known is not None and data.startswith(known.raw):
-            return self._start(known, data[len(known.raw) :])
+        known = self._recall.again(data, limits)
+        if known is not None:
+            head, size = known
+            return self._start(head, data[size:])
         if data[:2] == b"\r\n" and not self._blank:
             self._blank = True  # RFC 9112 2.2: one empty line before a request is ignored, however it is cut
             data = data[2:]
@@ -174,13 +173,10 @@ class ClientConnection(Channel):
                     self._mark_bytes = 1
                 self._tail = data
                 return b""
-            head = scan_request(data[:end], limits.fields, limits.target_bytes)
+            head = self._recall.read(data, end, limits)
         except Refusal as error:
             self.refuse(error, self._request_id())
             return data[end + 4 :] if end >= 0 else b""
-        if end <= KNOWN_BYTES:
-            head.raw = data[: end + 4]
-            self._known = head
         return self._start(head, data[end + 4 :])
 
     def _start(self, head: RequestHead, rest: bytes) -> bytes:

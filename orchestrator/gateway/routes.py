@@ -68,7 +68,14 @@ def _find(head: RequestHead) -> Place:
     method = head.method
     if method == b"TRACE" or method == b"CONNECT":
         raise Refusal(405, "method_refused", "TRACE and CONNECT are not served here.", close=True)
-    place = _place(target)
+    if b"#" in target:
+        raise Refusal(400, "bad_target", "A request target has no fragment (#).", close=True)
+    path, mark, query = target.partition(b"?")
+    place = _place(path)
+    if mark:
+        own, methods, slug, rest, _ = place
+        query = mark + query
+        place = Place(own, methods, slug, None if rest is None else rest + query, query)
     if place.methods and method not in place.methods:
         raise _method_refused(b", ".join(place.methods))
     head.place = place
@@ -76,25 +83,21 @@ def _find(head: RequestHead) -> Place:
 
 
 @lru_cache(maxsize=512)
-def _place(target: bytes) -> Place:
-    """Raises Refusal 400 or 404 (which is not remembered)."""
-    if b"#" in target:
-        raise Refusal(400, "bad_target", "A request target has no fragment (#).", close=True)
-    path, mark, query = target.partition(b"?")
-    query = mark + query
+def _place(path: bytes) -> Place:
+    """Where a path leads, without a query, which hardly ever comes twice. Raises Refusal 404 (not remembered)."""
     fixed = _FIXED.get(path)
     if fixed is not None:
-        return Place(*fixed, "", None, query)
+        return Place(*fixed, "", None, b"")
     if path[:13] == b"/v2/requests/" or path == b"/v2/requests":
-        return Place(DEFERRED, (), "", None, query)
+        return Place(DEFERRED, (), "", None, b"")
     if path[:4] not in (b"/v1/", b"/v2/"):
         raise Refusal(404, "no_such_path", "Endpoints are at /v1/{slug}.")
     own = DEFER if path[:4] == b"/v2/" else None
     slug, slash, _ = path[4:].partition(b"/")
     if slash:
         methods = (b"POST",) if own else ()
-        return Place(own, methods, slug.decode("ascii"), target[4 + len(slug) :], query)
-    return Place(own, (b"POST",), slug.decode("ascii"), None, query)
+        return Place(own, methods, slug.decode("ascii"), path[4 + len(slug) :], b"")
+    return Place(own, (b"POST",), slug.decode("ascii"), None, b"")
 
 
 @lru_cache(maxsize=256)

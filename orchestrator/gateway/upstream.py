@@ -75,7 +75,8 @@ class WorkerConnection(asyncio.Protocol):
         self.exchange = None
         clean = self._reusable and request_sent and not self._tail
         if clean and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self.hold(False)
+            if self._read_paused:
+                self.hold(False)
             self._replying = False
             self.reused = True
             self.idle_ns = now_ns

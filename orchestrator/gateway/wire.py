@@ -34,8 +34,7 @@ def _back(head: RequestHead) -> bytes:
         framing = SWITCH + b"\r\n"
     else:
         framing = b"\r\n"
-    kept = b"\r\n".join(head.kept) + b"\r\n" if head.kept else b""
-    return b"\r\n" + kept + framing
+    return b"\r\n".join((b"", *head.kept, framing))
 
 
 def reply_head(

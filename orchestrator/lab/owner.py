@@ -20,6 +20,7 @@ from orchestrator.contract.deferred import CancelRequest, RotateWebhookSecret
 from orchestrator.contract.faults import SLOW_START_S, FaultKind
 from orchestrator.contract.lab import MARK, LabView, SetSpeed
 from orchestrator.contract.snapshot import GpuView, Snapshot
+from orchestrator.contract.steps import Steps
 from orchestrator.controller.upkeep import Upkeep
 from orchestrator.core import effects as fx
 from orchestrator.core import events as ev
@@ -215,6 +216,11 @@ class Lab:
             queued_series=deck.depths.series(),
         )
         return deck.snapshot(around).model_copy(update={"lab": LabView(speed=self.speed)})
+
+    def observing(self) -> Steps[Snapshot]:
+        """All at once: no gateway waits for it."""
+        yield
+        return self.snapshot()
 
     async def logs(self, worker_id: str, tail: int) -> list[str]:
         """There is no program whose words these could be. Raises KeyError for an unknown worker."""

@@ -158,17 +158,20 @@ def restore(backup: Path, ledger: Path, now_ns: int) -> Restored:
             shutil.copyfileobj(source, target, 1024 * 1024)
         target.flush()
         os.fsync(target.fileno())
-    aside = None
-    suffix = f".damaged-{stamp(now_ns)}"
-    for part in ("", "-journal", "-wal", "-shm"):
-        old = ledger.with_name(ledger.name + part)
-        if old.exists():
-            kept = ledger.with_name(ledger.name + suffix + part)
-            old.rename(kept)
-            aside = aside or kept
+    aside = put_aside(ledger, now_ns)
     draft.rename(ledger)
     _sync(ledger.parent)
     return Restored(ledger, aside, examined)
+
+
+def put_aside(file: Path, now_ns: int) -> Path | None:
+    """Rename a database and what SQLite keeps beside it, the database first. The name of the first that was there; None
+    when none was. Raises OSError."""
+    aside = file.with_name(f"{file.name}.damaged-{stamp(now_ns)}")
+    moved = [part for part in ("", "-journal", "-wal", "-shm") if file.with_name(file.name + part).exists()]
+    for part in moved:
+        file.with_name(file.name + part).rename(aside.with_name(aside.name + part))
+    return aside.with_name(aside.name + moved[0]) if moved else None
 
 
 def stamp(now_ns: int) -> str:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from orchestrator.contract.base import HOUR_NS
 from orchestrator.contract.endpoint import ScalingPolicy
 from orchestrator.core.decisions import Decided, Inputs
-from orchestrator.core.scaling import Observation, Reason, dump, load
+from orchestrator.core.scaling import RULES, Observation, Reason, dump, load
 
 KEPT_NS: Final = 30 * 24 * HOUR_NS
 ROWS_MAX: Final = 20_000
@@ -85,8 +85,9 @@ def read_decisions(connection: sqlite3.Connection, slug: str, until_ns: int | No
 
 
 def pack(inputs: Inputs) -> bytes:
-    """Compressed JSON of policy, memory and observation."""
+    """Compressed JSON of policy, memory, observation, and the version of the rules."""
     document = {
+        "rules": RULES[inputs.policy.kind],
         "policy": inputs.policy.model_dump(mode="json"),
         "memory": dump(inputs.memory),
         "seen": inputs.seen._asdict(),
@@ -95,7 +96,7 @@ def pack(inputs: Inputs) -> bytes:
 
 
 def unpack(packed: bytes) -> Inputs | None:
-    """The inputs; None when they are of another version of gpudeck that had other fields."""
+    """The inputs; None when they are of another version of gpudeck that had other fields or decided by other rules."""
     document: dict[str, Any] = json.loads(zlib.decompress(packed))
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in document["seen"].items()
@@ -103,6 +104,8 @@ def unpack(packed: bytes) -> Inputs | None:
     if fields.keys() != set(Observation._fields):
         return None
     policy = _POLICY.validate_python(document["policy"])
+    if document.get("rules", 1) != RULES[policy.kind]:
+        return None
     return Inputs(policy, load(document["memory"]), Observation(**fields))
 
 

@@ -21,7 +21,7 @@ from orchestrator.contract.history import History
 from orchestrator.core.decisions import Decided
 from orchestrator.core.history import Minute, Requests
 from orchestrator.core.scaling import Memory, dump, load
-from orchestrator.ledger.backups import stamp
+from orchestrator.ledger.backups import put_aside
 from orchestrator.ledger.decisions import SCHEMA as DECISIONS
 from orchestrator.ledger.decisions import add_decisions, read_decisions
 from orchestrator.ledger.opening import FAILURES, plain
@@ -223,9 +223,5 @@ def _prepare(connection: sqlite3.Connection) -> str | None:
 
 
 def _put_aside(path: Path, now_ns: int, problem: str) -> None:
-    aside = path.with_name(f"{path.name}.damaged-{stamp(now_ns)}")
-    for part in ("", "-journal", "-wal", "-shm"):
-        old = path.with_name(path.name + part)
-        if old.exists():
-            old.rename(aside.with_name(aside.name + part))
+    aside = put_aside(path, now_ns)
     log.error("the history of traffic cannot be used (%s): put aside as %s, a new one begins", plain(problem), aside)

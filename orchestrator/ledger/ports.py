@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.contract.accounting import Comparison, JournalPage, Statement
+from orchestrator.contract.ended import EndedWorkers
 from orchestrator.contract.history import SpentPoint
 from orchestrator.contract.query import AskJournal, Bill, Verification
 from orchestrator.core.pricing import PriceBook
@@ -58,6 +59,8 @@ class Ledger(Protocol):
     def spending(
         self, slug: str, account: str, since_ns: int, until_ns: int, step_s: int, now_ns: int
     ) -> Future[tuple[SpentPoint, ...]]: ...
+
+    def ended(self, slug: str, account: str, limit: int, now_ns: int) -> Future[EndedWorkers]: ...
 
     def journal(self, query: AskJournal) -> Future[JournalPage]: ...
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from orchestrator.contract.accounting import Comparison, JournalPage, Statement
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.ended import EndedWorkers
 from orchestrator.contract.history import SpentPoint
 from orchestrator.contract.query import AskJournal, Bill, Verification
 from orchestrator.core.pricing import PriceBook
@@ -22,6 +23,7 @@ from orchestrator.ledger.backups import backups_of, copy_in_steps, pack
 from orchestrator.ledger.bill import make_bill
 from orchestrator.ledger.charges import UnknownAccount
 from orchestrator.ledger.comparison import make_comparison
+from orchestrator.ledger.ended import read_ended
 from orchestrator.ledger.load import load_saved
 from orchestrator.ledger.opening import FAILURES, Opened, create_ledger, open_ledger, plain
 from orchestrator.ledger.pages import read_page
@@ -100,6 +102,10 @@ class SqliteLedger:
         """What the endpoint cost its account in each step of the window."""
         window = (since_ns, until_ns, step_s * SECOND_NS)
         return self._ask(lambda connection: read_spending(connection, slug, account, *window, now_ns))
+
+    def ended(self, slug: str, account: str, limit: int, now_ns: int) -> Future[EndedWorkers]:
+        """The newest workers of the endpoint that are over, without the requests that they served."""
+        return self._ask(lambda connection: read_ended(connection, slug, account, limit, now_ns))
 
     def journal(self, query: AskJournal) -> Future[JournalPage]:
         """One page of the journal; reads a bounded number of rows."""

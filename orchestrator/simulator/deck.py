@@ -10,7 +10,6 @@ not take a quiet stretch for a sleep of the host.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -380,12 +379,11 @@ class Deck(Timeline):
 
     def command(self, command: Command) -> Outcome:
         """The answer to `command`. A caller whose orchestrator dies asks again, under the same id."""
-        digest = hashlib.sha256(command.model_dump_json(exclude={"id"}).encode()).digest()
         mint = ev.Mint("abcd1234", b"d" * 32) if command.kind == "create_key" else None
         self.answers.pop(command.id, None)
         while command.id not in self.answers:
             try:
-                self.handle(ev.CommandReceived(command, digest, mint))
+                self.handle(ev.CommandReceived(command, mint))
             except Struck:
                 self._strike()
         return self.answers[command.id]

@@ -13,7 +13,7 @@ from orchestrator.core.scaling import Decision, Memory, Observation
 from orchestrator.core.scaling.view import Reason
 from orchestrator.simulator.contenders import Contender
 from orchestrator.simulator.light import Follow, Setup, following
-from orchestrator.simulator.rivals import Hpa, Kpa, RayServe, never_idle
+from orchestrator.simulator.rivals import Hpa, Kpa, RayServe
 
 STANDING: Final = Reason("standing", "always", {})
 SPARE: Final = Reason("spare", "occupied and {spare} more", {"spare": 1})
@@ -50,10 +50,8 @@ def _on_demand(idle_s: float) -> Contender:
 
 
 def _queue_delay(delay_s: float, idle_s: float) -> Contender:
-    def make(setup: Setup) -> Follow:
-        return never_idle(following(QueueDelay(seconds=delay_s)))
-
-    return Contender(f"queue_delay {delay_s:g} s, idle {idle_s:g} s", make, idle_s)
+    name = f"queue_delay {delay_s:g} s, idle {idle_s:g} s"
+    return Contender(name, lambda setup: following(QueueDelay(seconds=delay_s)), idle_s)
 
 
 def _request_count(fill: int, idle_s: float) -> Contender:

@@ -21,6 +21,8 @@ UNHEALTHY_AFTER_S = 9.3
 PROBE_AGAIN_S = 1.0
 REFUSED_PROBES_S = 0.3
 """Three probes of a worker that refuses connections."""
+PORTS = range(9_000, 30_000)
+"""Workers listen on one each, as live ones do: whoever connects must be able to tell them apart."""
 KILLED = 137
 """Exit code of SIGKILL."""
 
@@ -104,8 +106,9 @@ class Host:
     def _begin(self, spec: WorkerSpec, how: Start) -> None:
         worker_id, now_ns = spec.worker_id, self._time.now_ns
         wall_ns = now_ns + self.skew_ns
+        port = PORTS[len(self.lives) % len(PORTS)]
         self.running[worker_id] = Observed(
-            worker_id, f"ref-{worker_id}", spec.endpoint, spec.interval_id, "127.0.0.1", 9_000, wall_ns, wall_ns, None
+            worker_id, f"ref-{worker_id}", spec.endpoint, spec.interval_id, "127.0.0.1", port, wall_ns, wall_ns, None
         )
         self.lives[worker_id] = [now_ns, None]
         self._well_ns[worker_id] = now_ns + round(how.cold_s * 1e9)

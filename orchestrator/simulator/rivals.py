@@ -16,7 +16,7 @@ from orchestrator.contract.endpoint import QueueDelay, RequestCount
 from orchestrator.core.scaling import Decision, Memory, Observation
 from orchestrator.core.scaling.view import Reason
 from orchestrator.simulator.contenders import Contender
-from orchestrator.simulator.light import Follow, following
+from orchestrator.simulator.light import following
 
 NOTHING: Final = Memory()
 EDGE: Final = 1e-9
@@ -261,20 +261,6 @@ class RayServe:
             self.sign, self.since_ns = sign, now_ns
 
 
-def never_idle(follow: Follow) -> Follow:
-    """`follow`, but never more workers than the requests in the system fill.
-
-    A queue that is asked every 4 s during one cold start of 30 s would otherwise get seven workers for one request. No
-    document says that RunPod does so, and it would only make the rival worse.
-    """
-
-    def capped(seen: Observation) -> Decision:
-        decision = follow(seen)
-        return decision._replace(desired=min(decision.desired, -(-(seen.queued + seen.running) // seen.slots)))
-
-    return capped
-
-
 RIVALS: Final = (
     Contender(
         "KPA", lambda setup: Kpa(), every_change=True, source="knative/serving@98e5ef90, defaults of config-autoscaler"
@@ -299,9 +285,9 @@ RIVALS: Final = (
     ),
     Contender(
         "RunPod delay",
-        lambda setup: never_idle(following(QueueDelay(seconds=4.0))),
+        lambda setup: following(QueueDelay(seconds=4.0)),
         idle_timeout_s=5.0,
-        source="runpod/docs endpoint-configurations: queue delay 4 s, idle timeout 5 s; at most a worker per request",
+        source="runpod/docs endpoint-configurations: queue delay 4 s, idle timeout 5 s",
     ),
     Contender(
         "RunPod count",

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.assets import AssetError, load_models, load_price_book, load_price_schedule
+from orchestrator.assets import AssetError, load_models, load_price_book, load_price_schedule, price_book_names
 from orchestrator.clock import system_now
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.decision import AskDecisions
@@ -126,6 +126,7 @@ def what_if(where: Places, options: argparse.Namespace) -> dict[str, Any]:
         "levels": [{**asdict(level), "by_rule": level.by_rule} for level in levels],
         "ratio": price.baseline_uh / price.autoscale_uh,
         "recommendation": sentence,
+        "books": price_book_names(where.prices_dir),
     }
 
 

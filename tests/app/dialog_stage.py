@@ -45,7 +45,7 @@ class HeldClient(fakes.FakeClient):
     def __init__(self, *snapshots: Snapshot) -> None:
         super().__init__(*snapshots)
         self.gate = asyncio.Event()
-        self.waiting = 0
+        self.unanswered = 0
 
     async def send(self, command: Command) -> Outcome:
         await self._held()
@@ -56,9 +56,9 @@ class HeldClient(fakes.FakeClient):
         return await super().ask(query)
 
     async def _held(self) -> None:
-        self.waiting += 1
+        self.unanswered += 1
         await self.gate.wait()
-        self.waiting -= 1
+        self.unanswered -= 1
 
 
 def refusing(

@@ -25,6 +25,7 @@ from orchestrator.contract.command import (
     Shutdown,
 )
 from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.contract.feed import told
 from orchestrator.contract.frames import (
     CLIENT_FRAMES,
     FRAME_BYTES_MAX,
@@ -32,10 +33,11 @@ from orchestrator.contract.frames import (
     Answered,
     Ask,
     Error,
-    Feed,
     Hello,
+    More,
     Send,
     Sent,
+    ServerFrame,
     SnapshotAnswer,
     Subscribe,
 )
@@ -74,6 +76,7 @@ from orchestrator.contract.snapshot import (
     WorkerState,
     WorkerView,
 )
+from orchestrator.contract.steps import finished
 
 NOW_NS = 1_760_000_000 * SECOND_NS
 SECRET = "gpd_fake_secret"
@@ -201,6 +204,8 @@ class FakeOrchestrator:
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taken: dict[asyncio.StreamWriter, asyncio.Event] = {}
+        """Set when the feed's last frame has been taken."""
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> FakeOrchestrator:
@@ -261,6 +266,8 @@ class FakeOrchestrator:
             feed = asyncio.create_task(self._feed(writer))
             self._tasks.add(feed)
             feed.add_done_callback(self._tasks.discard)
+        elif isinstance(frame, More):
+            self._taken[writer].set()
         elif isinstance(frame, Send):
             outcome = self._run(frame.command)
             if self.drop_next_answer:
@@ -280,10 +287,17 @@ class FakeOrchestrator:
                 self._write(writer, Answered(tag=frame.tag, answer=answer))
 
     async def _feed(self, writer: asyncio.StreamWriter) -> None:
+        taken = self._taken[writer] = asyncio.Event()
+        before: Snapshot | None = None
         while not writer.is_closing():
             async with self._changed:
-                self._write(writer, Feed(snapshot=self.state))
-                await self._changed.wait()
+                while self.state is before:
+                    await self._changed.wait()
+            taken.clear()
+            after = self.state
+            self._write(writer, finished(told(before, after)))
+            before = after
+            await taken.wait()
 
     def _run(self, command: Command) -> Outcome:
         """Replays the first answer for a known id, as contract/command.py demands."""
@@ -322,6 +336,6 @@ class FakeOrchestrator:
         raise AssertionError(json.dumps(query.model_dump()))
 
     @staticmethod
-    def _write(writer: asyncio.StreamWriter, frame: Hello | Feed | Sent | Answered | Error) -> None:
+    def _write(writer: asyncio.StreamWriter, frame: ServerFrame) -> None:
         if not writer.is_closing():
             writer.write(frame.model_dump_json().encode() + b"\n")

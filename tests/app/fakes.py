@@ -26,6 +26,7 @@ from orchestrator.contract.snapshot import (
     GpuView,
     KeyView,
     LaneSample,
+    LanesView,
     ModelView,
     PriceView,
     ProblemView,
@@ -62,6 +63,11 @@ class FakeClient:
         self.outcome: Callable[[Command], Outcome] = lambda command: Accepted(id=command.id, message="done")
         self.answer: Callable[[Query], Any] = example_answer
         self.unreachable: str | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Frames that nobody has taken yet."""
+        return self._frames.qsize()
 
     def push(self, snapshot: Snapshot) -> None:
         self._frames.put_nowait(snapshot)
@@ -178,55 +184,42 @@ def _wave(length: int, base: float, swing: float, period: float, rise: float = 0
     )
 
 
-def _lane(
-    index: int, *, starting: int = 0, idle: int = 0, busy: int = 0, draining: int = 0, auto: int = 0
-) -> LaneSample:
-    return LaneSample(
-        at_ns=NOW_NS - (120 - index) * SECOND_NS,
-        starting=starting,
-        idle=idle,
-        busy=busy,
-        draining=draining,
-        autoscaled=auto,
-    )
-
-
-def _sketch_lanes() -> tuple[LaneSample, ...]:
+def _sketch_lanes() -> LanesView:
     samples = []
     for i in range(120):
         if i < 30:
-            samples.append(_lane(i, busy=1 if i % 3 else 0, idle=1 if i % 3 else 2))
+            samples.append(LaneSample(busy=1 if i % 3 else 0, idle=1 if i % 3 else 2))
         elif i < 38:
-            samples.append(_lane(i, busy=2, starting=1, auto=1))
+            samples.append(LaneSample(busy=2, starting=1, autoscaled=1))
         elif i < 52:
-            samples.append(_lane(i, busy=3 if i % 4 else 2, idle=0 if i % 4 else 1, auto=1))
+            samples.append(LaneSample(busy=3 if i % 4 else 2, idle=0 if i % 4 else 1, autoscaled=1))
         elif i < 60:
-            samples.append(_lane(i, busy=3, starting=2, auto=3))
+            samples.append(LaneSample(busy=3, starting=2, autoscaled=3))
         elif i < 92:
-            samples.append(_lane(i, busy=5 if i % 5 else 4, idle=0 if i % 5 else 1, auto=3))
+            samples.append(LaneSample(busy=5 if i % 5 else 4, idle=0 if i % 5 else 1, autoscaled=3))
         elif i < 97:
-            samples.append(_lane(i, busy=4, draining=1, auto=3))
+            samples.append(LaneSample(busy=4, draining=1, autoscaled=3))
         elif i < 112:
-            samples.append(_lane(i, busy=3, idle=0, auto=1))
+            samples.append(LaneSample(busy=3, idle=0, autoscaled=1))
         else:
-            samples.append(_lane(i, busy=3, starting=1, auto=2))
-    return tuple(samples)
+            samples.append(LaneSample(busy=3, starting=1, autoscaled=2))
+    return LanesView.of(samples)
 
 
-def _thumbs_lanes() -> tuple[LaneSample, ...]:
+def _thumbs_lanes() -> LanesView:
     samples = []
     for i in range(120):
         if 20 <= i < 26:
-            samples.append(_lane(i, starting=1, auto=1))
+            samples.append(LaneSample(starting=1, autoscaled=1))
         elif 26 <= i < 58:
-            samples.append(_lane(i, busy=1 if i % 4 else 0, idle=0 if i % 4 else 1, auto=1))
+            samples.append(LaneSample(busy=1 if i % 4 else 0, idle=0 if i % 4 else 1, autoscaled=1))
         elif 58 <= i < 68:
-            samples.append(_lane(i, idle=1, auto=1))
+            samples.append(LaneSample(idle=1, autoscaled=1))
         elif 68 <= i < 70:
-            samples.append(_lane(i, draining=1, auto=1))
+            samples.append(LaneSample(draining=1, autoscaled=1))
         else:
-            samples.append(_lane(i))
-    return tuple(samples)
+            samples.append(LaneSample())
+    return LanesView.of(samples)
 
 
 def sketch() -> EndpointView:
@@ -287,7 +280,7 @@ def llama() -> EndpointView:
         ),
         traffic=TrafficView(requests_series=(0,) * 120, failed_total=3),
         cost=CostView(worst_case_per_hour_u=9_000_000, absorbed_u=312_000),
-        lanes=tuple(_lane(i, starting=1 if i < 66 and i % 22 < 14 else 0) for i in range(120)),
+        lanes=LanesView.of(LaneSample(starting=1 if i < 66 and i % 22 < 14 else 0) for i in range(120)),
         decision=DecisionView(at_ns=NOW_NS - 40 * SECOND_NS, desired=1, why="baseline 1"),
         problem=ProblemView(
             code="crash_loop",

@@ -12,6 +12,7 @@ import pytest
 from app.spawn import process_runs
 from orchestrator.contract.places import HOME_VARIABLE
 from tests.app.cli_runner import gpudeck_sync
+from tests.waiting import until_sync
 
 PICTURE = Path(__file__).parents[2] / "assets" / "images" / "landscape.jpg"
 
@@ -57,7 +58,8 @@ def test_from_up_to_down(home: Path) -> None:
     assert gpudeck_sync("call", "sketch", "--key", "wrong", "--json", "{}").exit_code == 4
 
     assert "ready" in gpudeck_sync("ps").stdout
-    assert "POST /predict" in gpudeck_sync("logs", "sketch").stdout
+    # The worker writes the line after its reply, and it goes through a pipe to the file.
+    until_sync(lambda: "POST /predict" in gpudeck_sync("logs", "sketch").stdout, what="the call in the log")
     too_much = gpudeck_sync("endpoint", "update", "sketch", "--workers", "2-11")
     assert too_much.exit_code == 4, "more than 10 workers need the operator's limit"
 

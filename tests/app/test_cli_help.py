@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("pydantic", "httpx", "textual", "rich", "docker", "aiohttp", "asyncio", "orchestrator.contract.base")
 START_UP_S = 0.2
 SLOW_MACHINE_FACTOR = 5
-"""A loaded machine may take this much longer; the list of modules is what really guards the start-up."""
+"""A slow machine may take this much longer; the list of modules is what really guards the start-up."""
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -76,10 +76,16 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_help_is_quick() -> None:
     times = []
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = children_cpu_s()
         subprocess.run([sys.executable, "-m", "app", "--help"], cwd=ROOT, capture_output=True, check=True)
-        times.append(time.perf_counter() - begin)
+        times.append(children_cpu_s() - begin)
     assert statistics.median(times) < START_UP_S * SLOW_MACHINE_FACTOR
+
+
+def children_cpu_s() -> float:
+    """CPU seconds of the children that have ended: the clock on the wall also counts what others did meanwhile."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

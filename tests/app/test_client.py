@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from app import client as client_module
-from app.client import Gone, NotRunning, ProtocolMismatch, RequestFailed, SocketClient, command_id, parse_frame
+from app.client import Gone, NotRunning, ProtocolMismatch, RequestFailed, SocketClient, command_id, follow, parse_frame
+from orchestrator.contract.base import PROTOCOL_VERSION
 from orchestrator.contract.client import OrchestratorClient
 from orchestrator.contract.command import Accepted, CreateKey, DeleteEndpoint, RefusalCode, Refused, TopUp
+from orchestrator.contract.feed import told
 from orchestrator.contract.frames import FRAME_BYTES_MAX, SnapshotAnswer
 from orchestrator.contract.query import AskLogs, AskSnapshot, AskVerify, Verification
+from orchestrator.contract.steps import finished
 from tests.app.fake_orchestrator import SECRET, FakeOrchestrator, snapshot
 from tests.waiting import until
 
@@ -100,7 +103,7 @@ async def test_a_dead_socket_file_is_not_running(tmp_path: Path) -> None:
 
 async def test_another_protocol_is_named(tmp_path: Path) -> None:
     async with FakeOrchestrator(tmp_path / "s", protocol=99) as fake:
-        with pytest.raises(ProtocolMismatch, match=r"9\.9.*protocol 99.*protocol 1"):
+        with pytest.raises(ProtocolMismatch, match=rf"9\.9.*protocol 99.*protocol {PROTOCOL_VERSION}"):
             await SocketClient(fake.path).hello()
 
 
@@ -165,15 +168,32 @@ async def test_a_slow_reader_gets_the_newest_snapshot(client: SocketClient, fake
     assert (await anext(feed)).seq == 1
     for seq in range(2, 30):
         await fake.publish(snapshot(seq=seq))
-        await asyncio.sleep(0)  # lets the feed's writer run; nobody reads meanwhile
-    seen = []
-    async for state in feed:
-        seen.append(state.seq)
-        if state.seq == 29:
-            break
+    assert (await anext(feed)).seq == 29, "states that nobody asked for were not sent"
     await feed.aclose()
-    assert seen[-1] == 29
-    assert len(seen) < 28, "frames that nobody took were skipped"
+
+
+async def test_what_did_not_change_is_the_same_object(client: SocketClient, fake: FakeOrchestrator) -> None:
+    feed = client.snapshots()
+    first = await anext(feed)
+    account = first.accounts[0].model_copy(update={"balance_u": 1})
+    await fake.publish(first.model_copy(update={"seq": 2, "accounts": (account, *first.accounts[1:])}))
+    second = await anext(feed)
+    assert second.accounts[0] == account
+    assert all(new is old for new, old in zip(second.endpoints, first.endpoints, strict=True))
+    await feed.aclose()
+
+
+async def test_a_feed_that_lost_its_thread_ends_and_begins_anew_whole(
+    client: SocketClient, fake: FakeOrchestrator
+) -> None:
+    feed = client.snapshots()
+    first = await anext(feed)
+    stranger = first.model_copy(update={"seq": 7})
+    with pytest.raises(Gone, match="snapshot 7"):
+        follow(first, finished(told(stranger, snapshot(seq=8))))  # type: ignore[arg-type]
+    await feed.aclose()
+    await fake.publish(snapshot(seq=9))
+    assert (await anext(client.snapshots())).seq == 9
 
 
 async def test_the_feed_ends_with_a_connection_error(client: SocketClient, fake: FakeOrchestrator) -> None:

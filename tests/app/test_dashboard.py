@@ -107,6 +107,21 @@ async def test_feed_waits_longer_after_each_failure_and_starts_anew_after_a_fram
     assert [type(message) for message in posted] == [FeedLost] * 6 + [SnapshotArrived, FeedLost]
 
 
+async def test_the_next_frame_is_asked_for_when_the_last_one_is_drawn() -> None:
+    client, posted, painting = FakeClient(rich(seq=1), rich(seq=2)), [], asyncio.Event()
+
+    async def drawn() -> None:
+        if posted:
+            await painting.wait()
+
+    following = asyncio.create_task(follow(client, posted.append, asyncio.sleep, drawn=drawn))
+    await until(lambda: posted)
+    assert client.waiting == 1, "the second frame stays where it is"
+    painting.set()
+    await until(lambda: len(posted) == 2)
+    following.cancel()
+
+
 async def test_cursor_moves_and_traffic_follows_it() -> None:
     async with running(rich()) as (app, _, pilot):
         assert chosen(app) == "sketch"

@@ -9,10 +9,12 @@ from app.screens.endpoint_detail import EndpointScreen
 from app.screens.help import HelpPanel, HelpScreen
 from app.screens.live import LAB_ACTIONS
 from app.screens.logs import LogPanel, LogsScreen
-from orchestrator.contract.query import AskLogs
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.ended import AskEnded, EndedWorker, EndedWorkers
+from orchestrator.contract.query import AskLogs, Query
 from orchestrator.contract.snapshot import EndpointState
 from tests.app.driving import running
-from tests.app.fakes import rich, sketch
+from tests.app.fakes import NOW_NS, example_answer, rich, sketch
 from tests.app.pictures import screen_text
 from tests.waiting import until
 
@@ -37,6 +39,37 @@ async def test_endpoint_screen_follows_the_feed_and_survives_deletion() -> None:
         await until(lambda: "sketch no longer exists" in screen_text(app))
         await pilot.press("escape")
         assert isinstance(app.screen, DashboardScreen)
+
+
+async def test_workers_that_are_over_stand_below_those_that_run_with_what_they_cost() -> None:
+    over = EndedWorker(
+        worker_id="sketch-w4", label="w4", gpu_type="L40", started_ns=NOW_NS - 200 * SECOND_NS,
+        ended_ns=NOW_NS - 80 * SECOND_NS, cause="oom", detail="killed\x1b[2J [b]hard[/b]", amount_u=508_800,
+        absorbed_u=0, interval_ids=("i1",), requests=321,
+    )  # fmt: skip
+    here = over.model_copy(update={"worker_id": "sketch-w1", "label": "w1"})
+
+    def answer(query: Query) -> object:
+        if isinstance(query, AskEnded):
+            return EndedWorkers(slug="sketch", total=9, workers=(here, over))
+        return example_answer(query)
+
+    async with running(rich(), size=(200, 50)) as (app, client, pilot):
+        client.answer = answer
+        await pilot.press("enter")
+        await until(lambda: "· over" in screen_text(app))
+        shown = screen_text(app)
+        row = next(line for line in shown.splitlines() if "w4" in line and "over" in line)
+        for wanted in ("L40", "321", "$0.50", "2 m 00 s", "killed [b]hard[/b]"):
+            assert wanted in row
+        assert shown.count("· over") == 1, "one that is still there is not over"
+        assert "7 more are over; m opens the ledger" in shown
+        asked = sum(isinstance(query, AskEnded) for query in client.asked)
+        assert asked == 1
+        client.push(rich(seq=2))
+        fewer = sketch().model_copy(update={"workers": sketch().workers[:1]})
+        client.push(rich(seq=3, endpoints=(fewer,)))
+        await until(lambda: sum(isinstance(query, AskEnded) for query in client.asked) == 2)
 
 
 async def test_copied_curl_is_on_the_clipboard() -> None:

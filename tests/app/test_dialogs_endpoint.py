@@ -214,7 +214,7 @@ async def test_a_quote_is_asked_for_each_valid_change_one_at_a_time_and_the_newe
             await held.type("maximum", digit)
         await held.type("maximum", "x")
         await held.type("maximum", "8")
-        assert client.waiting == 1
+        assert client.unanswered == 1
         client.gate.set()
         # b + 7 extra workers: only the newest price stays.
         await held.shows("$109.51/h")

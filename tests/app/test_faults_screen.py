@@ -176,7 +176,7 @@ async def test_a_click_chooses_and_a_double_click_does_it() -> None:
         await until(lambda: isinstance(app.screen, FaultScreen))
         await pilot.click(FaultMenu, offset=(4, 5))
         menu = app.screen.query_one(FaultMenu)
-        assert menu.cursor == 4
+        assert menu.cursor == FaultKind.FILL_MEMORY
         assert client.sent == []
         await pilot.click(FaultMenu, offset=(4, 5), times=2)
         await until(lambda: client.sent)

@@ -71,7 +71,7 @@ def test_statements_of_a_lab_say_so() -> None:
 
 async def test_a_lab_headless_from_start_to_end() -> None:
     """A few seconds of it, through the socket, in a home that is gone afterwards."""
-    result = await gpudeck("demo", "--lab", "--headless", "--speed", "600", "--timeout", "2", "-o", "json")
+    result = await gpudeck("demo", "--lab", "--headless", "--speed", "600", "--timeout", "4", "-o", "json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["simulated"] is True

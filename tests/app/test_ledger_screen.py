@@ -73,7 +73,7 @@ async def test_every_row_leads_to_its_worker_and_evidence(ledger: SqliteLedger) 
         await until(lambda: len(journal.rows) > 5)
         assert [row.txn_id for row in journal.rows] == sorted((row.txn_id for row in journal.rows), reverse=True)
         charge = next(index for index, row in enumerate(journal.rows) if row.entry == "posting")
-        journal._select(charge)
+        journal.select(charge)
         await until(lambda: "container" in screen_text(app))
         found = journal.rows[charge]
         shown = screen_text(app)
@@ -84,6 +84,16 @@ async def test_every_row_leads_to_its_worker_and_evidence(ledger: SqliteLedger) 
             assert word in evidence
         await pilot.press("v")
         await until(lambda: "drift 0" in screen_text(app))
+        journal.select(0)
+        await pilot.click(JournalPanel, offset=(20, 4))
+        assert journal.index == 2
+        assert app.focused is journal
+        await pilot.press("enter")
+        assert app.focused is app.screen.query_one(EvidencePanel)
+        journal.focus()
+        await pilot.click(JournalPanel, offset=(20, 5), times=2)
+        await until(lambda: app.focused is app.screen.query_one(EvidencePanel))
+        assert journal.index == 3
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, DashboardScreen))
 

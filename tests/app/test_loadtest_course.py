@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +14,16 @@ from app.loadtest.engine import Reply
 from app.loadtest.job import Job, LoadFailed, conduct, read_job, send_all
 from app.loadtest.outcome import KEPT, Archive, Course, Outcome, advised, concluded, mean_service_ms
 from app.loadtest.shapes import BadShape, Kind, Shape, checked, due, expected, read_instants
+from app.messages import Dialog, DialogWanted
 from app.present import loadtest as rows
 from app.present.text import text
 from app.screens.dashboard import DashboardScreen
-from app.screens.dialogs.fields import Choice, TextInput
-from app.screens.loadtest import LoadTestScreen
-from orchestrator.contract.command import Accepted, Command, CreateKey, RevokeKey
-from orchestrator.contract.command import Outcome as Answer
-from tests.app.driving import dialogs_wanted, running
+from app.screens.loadtest import EarlierPanel, LoadTestScreen
+from orchestrator.contract.command import RevokeKey
+from orchestrator.contract.endpoint import EndpointChanges
+from tests.app.driving import notices, running
 from tests.app.fakes import rich, sketch, worker
+from tests.app.forms import gateway, keyed, opened, refuses, state_at, write
 from tests.app.pictures import assert_picture, screen_text
 from tests.waiting import until
 
@@ -169,28 +167,7 @@ def test_a_chart_covers_the_whole_test_from_the_left(series: list[int], planned:
 # --- the child
 
 
-@asynccontextmanager
-async def server(status: bytes = b"200 OK") -> AsyncIterator[tuple[str, list[bytes]]]:
-    heads: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await _head(reader):
-            heads.append(head)
-            writer.write(b"HTTP/1.1 " + status + b"\r\nx-worker-id: w\r\nx-queue-ms: 0\r\ncontent-length: 2\r\n\r\nok")
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listener:
-        yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}", heads
-
-
-async def _head(reader: asyncio.StreamReader) -> bytes:
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return b""
-    size = next((int(row.split(b":")[1]) for row in head.lower().splitlines() if row.startswith(b"content-length")), 0)
-    return head + await reader.readexactly(size)
+OK = b"HTTP/1.1 200 OK\r\nx-worker-id: w\r\nx-queue-ms: 0\r\ncontent-length: 2\r\n\r\nok"
 
 
 def test_a_job_survives_its_line_and_its_key_is_not_in_it_before() -> None:
@@ -200,7 +177,7 @@ def test_a_job_survives_its_line_and_its_key_is_not_in_it_before() -> None:
 
 
 async def test_the_child_sends_every_request_with_the_key_and_tells_each_reply() -> None:
-    async with server() as (url, heads):
+    async with gateway(OK) as (url, heads):
         course = Course(checked("constant", 600, 600, 1))
         ticks: list[float] = []
         job = Job(f"{url}/v1/sketch", tuple(due(course.shape)), b"{}")
@@ -213,7 +190,7 @@ async def test_the_child_sends_every_request_with_the_key_and_tells_each_reply()
 
 
 async def test_closing_the_iterator_ends_the_child_at_once() -> None:
-    async with server() as (url, heads):
+    async with gateway(OK) as (url, heads):
         replies = send_all(Job(url, tuple(n * 0.01 for n in range(3_000))), "k", lambda: None)
         assert (await anext(replies)).ok
         await replies.aclose()
@@ -230,78 +207,89 @@ async def test_a_child_that_fails_says_why() -> None:
 # --- the screen
 
 
-def keyed(command: Command) -> Answer:
-    return Accepted(
-        id=command.id, message="done", key_id="k1", secret="gpd_s" if isinstance(command, CreateKey) else None
-    )
-
-
 async def test_a_test_runs_is_saved_and_compared_and_its_key_revoked(tmp_path: Path) -> None:
-    async with server() as (url, heads):
-        endpoint = sketch().model_copy(update={"url": f"{url}/v1/sketch"})
-        state = rich(endpoints=(endpoint,)).model_copy(update={"gateway_url": url})
+    async with gateway(OK) as (url, heads):
         Archive(tmp_path / "sketch").save(outcome())
-        async with running(state, loadtests=tmp_path) as (app, client, pilot):
+        async with running(state_at(url), loadtests=tmp_path) as (app, client, pilot):
             client.outcome = keyed
-            await pilot.press("L")
-            await until(lambda: isinstance(app.screen, LoadTestScreen))
-            screen = app.screen
-            assert isinstance(screen, LoadTestScreen)
+            screen = await opened(app, pilot, "L", LoadTestScreen)
             await until(lambda: "2-2" in screen_text(app) or "ramp 20 → 100" in screen_text(app))
-            screen.query_one("#kind", Choice).pick("constant")
-            for name, value in (("#rpm", "600"), ("#seconds", "1"), ("#call", "operation=pencil")):
-                screen.query_one(name, TextInput).value = value
+            await write(pilot, screen, kind="constant", rpm="600", seconds="1", call="operation=pencil")
             await pilot.press("ctrl+s")
-            await until(lambda: len(heads) == 10 and not screen.running, 20)
+            await until(lambda: len(heads) == 10 and not screen.running)
             await until(lambda: "10 of 10" in screen_text(app))
             assert b"POST /v1/sketch?operation=pencil" in heads[0]
             assert len(Archive(tmp_path / "sketch").load()) == 2
             assert "served RPM" in screen_text(app)
-            await pilot.press("ctrl+g")
-            await until(lambda: any(slug == "sketch" for _, slug in dialogs_wanted(app)))
             await pilot.press("escape")
             await until(lambda: isinstance(app.screen, DashboardScreen))
             await until(lambda: isinstance(client.sent[-1], RevokeKey))
 
 
+async def test_the_advised_setup_is_offered_in_the_form(tmp_path: Path) -> None:
+    kept = Archive(tmp_path / "sketch")
+    async with running(rich(), loadtests=tmp_path) as (app, client, pilot):
+        await opened(app, pilot, "L", LoadTestScreen)
+        await pilot.press("ctrl+g")
+        await until(lambda: "No test has said yet" in notices(app))
+        await pilot.press("escape")
+        kept.save(outcome(started_ns=1, advice="2-5"))
+        await opened(app, pilot, "L", LoadTestScreen)
+        await until(lambda: "2-5 is what these rates need" in screen_text(app))
+        await pilot.press("ctrl+g")
+        await until(lambda: "sketch is set like this already" in notices(app))
+        await pilot.press("escape")
+        kept.save(outcome(started_ns=2, advice="3-9"))
+        await opened(app, pilot, "L", LoadTestScreen)
+        await until(lambda: "3-9 covers these rates" in screen_text(app))
+        await pilot.press("ctrl+g")
+        [wanted] = {id(each): each for each in app.posted if isinstance(each, DialogWanted)}.values()  # type: ignore[attr-defined]
+        assert (wanted.dialog, wanted.slug) == (Dialog.EDIT, "sketch")
+        assert wanted.changes == EndpointChanges(baseline=3, maximum=9)
+        assert client.sent == [], "saving is up to the user"
+
+
+async def test_the_newest_test_is_compared_with_the_one_that_is_chosen(tmp_path: Path) -> None:
+    kept = Archive(tmp_path / "sketch")
+    for number, setup in enumerate(("0-1", "1-2", "1-3"), start=1):
+        kept.save(outcome(started_ns=number, setup=setup))
+    async with running(rich(), size=(120, 50), loadtests=tmp_path) as (app, _, pilot):
+        screen = await opened(app, pilot, "L", LoadTestScreen)
+        earlier = screen.query_one(EarlierPanel)
+        await until(lambda: earlier.compared is not None and earlier.compared.setup == "1-2")
+        await pilot.press("ctrl+down", "ctrl+down")
+        assert "0-1 ramp" in screen_text(app)
+        await pilot.press("ctrl+up", "ctrl+up", "ctrl+up")
+        assert earlier.compared is None, "the newest is not compared with itself"
+        await pilot.click(EarlierPanel, offset=(6, 4))
+        await until(lambda: "0-1 ramp" in screen_text(app))
+
+
 async def test_esc_stops_a_running_test_and_keeps_what_came_in(tmp_path: Path) -> None:
-    async with server() as (url, heads):
-        endpoint = sketch().model_copy(update={"url": f"{url}/v1/sketch"})
-        state = rich(endpoints=(endpoint,)).model_copy(update={"gateway_url": url})
-        async with running(state, loadtests=tmp_path) as (app, client, pilot):
-            client.outcome = keyed
-            await pilot.press("L")
-            await until(lambda: isinstance(app.screen, LoadTestScreen))
-            screen = app.screen
-            assert isinstance(screen, LoadTestScreen)
-            await pilot.press("ctrl+s")
-            await until(lambda: len(heads) >= 1, 20)
-            await until(lambda: screen.course is not None and len(screen.course.replies) >= 1)
-            await pilot.press("escape")
-            await until(lambda: not screen.running)
-            assert isinstance(app.screen, LoadTestScreen)
-            await until(lambda: len(Archive(tmp_path / "sketch").load()) == 1)
+    async with gateway(OK) as (url, heads), running(state_at(url), loadtests=tmp_path) as (app, client, pilot):
+        client.outcome = keyed
+        screen = await opened(app, pilot, "L", LoadTestScreen)
+        await pilot.press("ctrl+s")
+        await until(lambda: len(heads) >= 1)
+        await until(lambda: screen.course is not None and len(screen.course.replies) >= 1)
+        await pilot.press("escape")
+        await until(lambda: not screen.running)
+        assert isinstance(app.screen, LoadTestScreen)
+        await until(lambda: len(Archive(tmp_path / "sketch").load()) == 1)
 
 
 @pytest.mark.parametrize(
     ("kind", "field", "value", "said"),
     [
-        ("ramp", "#rpm", "many", "'many' is no number"),
-        ("ramp", "#to", "0", "use a number from 0.1"),
-        ("constant", "#seconds", "1e9", "86,400"),
-        ("recorded", "#file", "", "name a file"),
-        ("recorded", "#file", "/nowhere/x.csv", "cannot read"),
+        ("ramp", "rpm", "many", "'many' is no number"),
+        ("ramp", "to", "0", "use a number from 0.1"),
+        ("constant", "seconds", "1e9", "86,400"),
+        ("recorded", "file", "", "name a file"),
+        ("recorded", "file", "/nowhere/x.csv", "cannot read"),
     ],
 )
 async def test_what_makes_no_test_is_said_beside_its_field(kind: str, field: str, value: str, said: str) -> None:
-    async with running(rich()) as (app, client, pilot):
-        await pilot.press("L")
-        await until(lambda: isinstance(app.screen, LoadTestScreen))
-        app.screen.query_one("#kind", Choice).pick(kind)
-        app.screen.query_one(field, TextInput).value = value
-        await pilot.press("ctrl+s")
-        await until(lambda: said in screen_text(app))
-        assert client.sent == []
+    await refuses("L", LoadTestScreen, {"kind": kind, field: value}, said)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -310,10 +298,7 @@ async def test_picture(size: tuple[int, int], tmp_path: Path) -> None:
     archive.save(outcome(started_ns=1_789_990_000_000_000_000, setup="1-2", p95_ms=21_400.0, served_rpm=41.0))
     archive.save(outcome(started_ns=1_789_999_000_000_000_000))
     async with running(rich(), size=size, loadtests=tmp_path) as (app, _, pilot):
-        await pilot.press("L")
-        await until(lambda: isinstance(app.screen, LoadTestScreen))
-        screen = app.screen
-        assert isinstance(screen, LoadTestScreen)
+        screen = await opened(app, pilot, "L", LoadTestScreen)
         await until(lambda: "of 4" in screen_text(app))
         course = Course(checked("ramp", 20, 100, 60))
         for index, at_s in enumerate(due(course.shape)):

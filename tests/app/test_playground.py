@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,13 @@ from app.present import playground
 from app.present.playground import Body, Draft, EventStream, Heard, Unsendable, outgoing
 from app.present.text import text, width
 from app.screens.dashboard import DashboardScreen
-from app.screens.dialogs.fields import Choice, TextInput, TextLines
 from app.screens.keyed import KEY_TTL_S
 from app.screens.playground import PlaygroundScreen
 from app.widgets.picture import HalfBlocks, Unreadable, decode, fitted, graphics
-from orchestrator.contract.command import Accepted, Command, CreateKey, Outcome, RefusalCode, Refused, RevokeKey
+from orchestrator.contract.command import CreateKey, RefusalCode, Refused, RevokeKey
 from tests.app.driving import running
 from tests.app.fakes import rich, sketch
+from tests.app.forms import SECRET, gateway, keyed, opened, refuses, state_at, write
 from tests.app.pictures import assert_picture, screen_text
 from tests.waiting import until
 
@@ -43,51 +41,17 @@ def png() -> bytes:
     return out.getvalue()
 
 
-@asynccontextmanager
-async def worker(reply: bytes, seen: list[bytes], hold: asyncio.Event | None = None) -> AsyncIterator[str]:
-    """A gateway's stand-in on a real socket: answers every request with `reply`, the end of it once `hold` is set."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = next(int(row.split(b":")[1]) for row in head.lower().splitlines() if row.startswith(b"content-length"))
-        seen.append(head + await reader.readexactly(size))
-        writer.write(reply)
-        await writer.drain()
-        if hold is not None:
-            await hold.wait()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-def keyed(command: Command) -> Outcome:
-    secret = "gpd_secret" if isinstance(command, CreateKey) else None
-    return Accepted(id=command.id, message="done", key_id="k1", secret=secret)
-
-
-def at(url: str) -> Callable[..., object]:
-    """`rich` with the gateway at `url`."""
-    endpoint = sketch().model_copy(update={"url": f"{url}/v1/sketch"})
-    return lambda **more: rich(endpoints=(endpoint,), **more).model_copy(update={"gateway_url": url})
-
-
 async def test_streamed_tokens_appear_as_they_come_with_time_and_cost() -> None:
-    seen: list[bytes] = []
     hold = asyncio.Event()
     reply = TIMED.format(kind="text/event-stream").encode() + chunk("every ") + chunk("[bold]good\x1b[31m")
-    async with worker(reply, seen, hold) as url, running(at(url)()) as (app, client, pilot):
+    async with gateway(reply, hold) as (url, seen), running(state_at(url)) as (app, client, pilot):
         client.outcome = keyed
-        await pilot.press("p")
-        await until(lambda: isinstance(app.screen, PlaygroundScreen))
-        screen = app.screen
-        assert isinstance(screen, PlaygroundScreen)
-        screen.query_one("#body", Choice).pick("prompt")
-        screen.query_one("#text", TextLines).text = "say it"
+        screen = await opened(app, pilot, "p", PlaygroundScreen)
+        await write(pilot, screen, body="prompt", text="say it")
         await pilot.press("ctrl+s")
         await until(lambda: "[bold]good" in screen_text(app))
         assert "\x1b" not in screen_text(app)
+        assert screen.heard is not None
         assert not screen.heard.over
         hold.set()
         await until(lambda: screen.heard is not None and screen.heard.over)
@@ -100,7 +64,7 @@ async def test_streamed_tokens_appear_as_they_come_with_time_and_cost() -> None:
         assert isinstance(made, CreateKey)
         assert made.endpoints == ("sketch",)
         assert made.ttl_s == KEY_TTL_S
-        assert "gpd_secret" not in screen_text(app)
+        assert SECRET not in screen_text(app)
         await pilot.press("ctrl+s")
         await until(lambda: len(seen) == 2)
         assert len([each for each in client.sent if isinstance(each, CreateKey)]) == 1
@@ -116,18 +80,11 @@ async def test_a_picture_is_drawn_in_the_terminal_and_saved_once(
     monkeypatch.chdir(tmp_path)
     photo = tmp_path / "photo.png"
     photo.write_bytes(png())
-    seen: list[bytes] = []
-    async with worker(TIMED.format(kind="image/png").encode() + png(), seen) as url, running(at(url)()) as run:
-        app, client, pilot = run
+    reply = TIMED.format(kind="image/png").encode() + png()
+    async with gateway(reply) as (url, seen), running(state_at(url)) as (app, client, pilot):
         client.outcome = keyed
-        await pilot.press("p")
-        await until(lambda: isinstance(app.screen, PlaygroundScreen))
-        screen = app.screen
-        assert isinstance(screen, PlaygroundScreen)
-        screen.query_one("#body", Choice).pick("image")
-        await pilot.pause()
-        screen.query_one("#file", TextInput).value = str(photo)
-        screen.query_one("#query", TextInput).value = "operation=pencil&size=2"
+        screen = await opened(app, pilot, "p", PlaygroundScreen)
+        await write(pilot, screen, body="image", file=str(photo), query="operation=pencil&size=2")
         await pilot.press("ctrl+s")
         await until(lambda: "40 × 20 pixels" in screen_text(app))
         assert b"POST /v1/sketch?operation=pencil&size=2" in seen[0]
@@ -149,38 +106,22 @@ async def test_a_picture_is_drawn_in_the_terminal_and_saved_once(
 @pytest.mark.parametrize(
     ("kind", "field", "value", "said"),
     [
-        ("prompt", "#text", " ", "type what the model should answer"),
-        ("json", "#text", "{'a': 1}", "not JSON"),
-        ("json", "#path", "predict", "start it with /"),
-        ("json", "#query", "pencil", "'pencil' is not name=value"),
-        ("image", "#file", "", "name a picture on this machine"),
-        ("image", "#file", "/nowhere/photo.jpg", "cannot read /nowhere/photo.jpg"),
+        ("prompt", "text", " ", "type what the model should answer"),
+        ("json", "text", "{'a': 1}", "not JSON"),
+        ("json", "path", "predict", "start it with /"),
+        ("json", "query", "pencil", "'pencil' is not name=value"),
+        ("image", "file", "", "name a picture on this machine"),
+        ("image", "file", "/nowhere/photo.jpg", "cannot read /nowhere/photo.jpg"),
     ],
 )
 async def test_what_cannot_be_sent_is_said_beside_its_field(kind: str, field: str, value: str, said: str) -> None:
-    async with running(rich()) as (app, client, pilot):
-        await pilot.press("p")
-        await until(lambda: isinstance(app.screen, PlaygroundScreen))
-        app.screen.query_one("#body", Choice).pick(kind)
-        await pilot.pause()
-        target = app.screen.query_one(field)
-        if isinstance(target, TextLines):
-            target.text = value
-        else:
-            assert isinstance(target, TextInput)
-            target.value = value
-        await pilot.press("ctrl+s")
-        await until(lambda: said in screen_text(app))
-        assert client.sent == []
+    await refuses("p", PlaygroundScreen, {"body": kind, field: value}, said)
 
 
 async def test_refusals_and_silence_are_replies_too() -> None:
     async with running(rich()) as (app, client, pilot):
         client.outcome = lambda command: Refused(id=command.id, code=RefusalCode.INVALID, message="no more keys")
-        await pilot.press("p")
-        await until(lambda: isinstance(app.screen, PlaygroundScreen))
-        screen = app.screen
-        screen.query_one("#body", Choice).pick("json")
+        await write(pilot, await opened(app, pilot, "p", PlaygroundScreen), body="json")
         await pilot.press("ctrl+s")
         await until(lambda: "no key for the call: no more keys" in screen_text(app))
         client.outcome = keyed
@@ -200,12 +141,8 @@ async def test_a_readonly_session_has_no_playground() -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_picture(size: tuple[int, int]) -> None:
     async with running(rich(), size=size) as (app, _, pilot):
-        await pilot.press("p")
-        await until(lambda: isinstance(app.screen, PlaygroundScreen))
-        screen = app.screen
-        assert isinstance(screen, PlaygroundScreen)
-        screen.query_one("#body", Choice).pick("prompt")
-        screen.query_one("#text", TextLines).text = "Say hello to the ports below."
+        screen = await opened(app, pilot, "p", PlaygroundScreen)
+        await write(pilot, screen, body="prompt", text="Say hello to the ports below.")
         screen.heard = Heard(
             status=200, kind="text/event-stream", worker_id="sketch-w1", queue_ms=2_140, worker_ms=310.0, cold=True,
             first_byte_ms=2_455, elapsed_ms=3_210, received=3_042, tokens=16, over=True,

@@ -14,7 +14,7 @@ from textual.widgets import Input
 from app.preferences import THEMES, Preferences, read_preferences
 from app.theme import THEMES as PALETTES
 from orchestrator.contract.places import HOME_VARIABLE, Places, places
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings, SettingsError, load_settings
 from tests.app.driving import notices, running
 from tests.app.fakes import rich
 from tests.waiting import until
@@ -52,6 +52,11 @@ def test_what_cannot_be_read_is_said_and_left_at_its_default(home: Places) -> No
     liked = read_preferences(home, {})
     assert (liked.theme, liked.reduced_motion) == ("dark", False)
     assert [problem.split(":")[0] for problem in liked.problems] == ["theme", "reduced_motion", "keys.toml, line 1"]
+    home.settings_file.write_text('[keys]\nquit = "Q"\n')
+    [said, _] = read_preferences(home, {}).problems
+    assert said == "config.toml: keys are read from keys.toml beside it, not from [keys]"
+    with pytest.raises(SettingsError, match=r"keys, from .*: the keys of the dashboard are in keys.toml"):
+        load_settings(home.settings_file, {}, {})
     home.settings_file.write_text("theme = ")
     assert "config.toml" in read_preferences(home, {}).problems[0]
 

@@ -25,7 +25,7 @@ from app.present.condition import FeedState, Kind
 from app.present.lanes import Density
 from app.present.text import Line, Span, Tone, clip_line, flow, line, pad, spread, text, width, wrap
 from orchestrator.contract.query import AskLogs, LogLines
-from orchestrator.contract.snapshot import GpuProcessView, RunwayView, WorkerState
+from orchestrator.contract.snapshot import GpuProcessView, ProblemView, RunwayView, WorkerState
 from tests.app import fakes
 
 WIDTHS = (38, 58, 76, 96, 131, 196)
@@ -113,22 +113,22 @@ def test_chips_carry_glyph_label_tier_and_word() -> None:
     ],
 )
 def test_every_worker_state_has_its_own_glyph_and_word(state: WorkerState, mark: str) -> None:
-    assert text(lanes.chip(fakes.worker("w1", state=state, age_s=8), 1, fakes.NOW_NS)).startswith(mark)
+    assert text(lanes.chip(fakes.worker("w1", state=state, age_s=8), 1, fakes.NOW_NS).line).startswith(mark)
 
 
 def test_a_concurrent_worker_says_how_many_requests_it_has() -> None:
-    assert text(lanes.chip(fakes.worker("w1", running=3), 8, fakes.NOW_NS)) == "● w1 B busy 3"
+    assert text(lanes.chip(fakes.worker("w1", running=3), 8, fakes.NOW_NS).line) == "● w1 B busy 3"
 
 
 def test_lane_strip_stacks_workers_by_state_and_ends_now() -> None:
-    strip = lanes.strip_of(fakes.sketch().lanes, 120, 5, per_cell=1)
+    strip = lanes.strip_of(fakes.sketch().lanes.samples, 120, 5, per_cell=1)
     newest = [row[-1].tone for row in reversed(strip)]
     assert newest[:4] == [Tone.BUSY, Tone.BUSY, Tone.BUSY, Tone.STARTING]
     assert all(width(row) == 120 for row in strip)
 
 
 def test_lane_strip_of_a_young_endpoint_starts_empty() -> None:
-    strip = lanes.strip_of(fakes.sketch().lanes[-10:], 120, 2)
+    strip = lanes.strip_of(fakes.sketch().lanes.samples[-10:], 120, 2)
     bottom = text(strip[-1])
     assert bottom[:110] == "▁" * 110
     assert "▁" not in bottom[110:]
@@ -143,6 +143,18 @@ def test_failed_endpoint_shows_its_problem_and_the_next_try() -> None:
     shown = " ".join(" ".join(texts(lanes.problem(later, fakes.NOW_NS, 60, limit=5))).split())
     assert "3 starts failed in a row" in shown
     assert "Next try in 30 s." in shown
+    again = " ".join(texts(lanes.problem(later, fakes.NOW_NS + 31 * fakes.SECOND_NS, 200)))
+    assert again.endswith("Trying again.")
+
+
+def test_a_crash_that_is_healed_is_told_as_past() -> None:
+    crash = ProblemView(code="signal", message="w1 ended by itself: killed by signal 9", retry_at_ns=fakes.NOW_NS)
+    again = fakes.sketch().model_copy(update={"problem": crash})
+    assert texts(lanes.problem(again, fakes.NOW_NS, 200)) == [
+        "✔ Healed. The last crash: w1 ended by itself: killed by signal 9"
+    ]
+    starved = again.model_copy(update={"problem": ProblemView(code="no_gpu", message="no L40 is free")})
+    assert texts(lanes.problem(starved, fakes.NOW_NS, 200)) == ["▲ no L40 is free"]
 
 
 def test_gpu_rows_tell_holder_foreign_process_and_absence_apart() -> None:
@@ -160,12 +172,12 @@ def test_gpu_rows_tell_holder_foreign_process_and_absence_apart() -> None:
 def test_gpu_process_names_are_foreign_text() -> None:
     evil = GpuProcessView(pid=1, name="\x1b[31m[red]x")
     card = fakes.gpu(0, processes=(evil,))
-    assert text(gpus.holder(card, {})) == "▲ [red]x"
+    assert text(gpus.holder(card, {}).line) == "▲ [red]x"
 
 
 def test_compact_gpu_keeps_the_worker_when_the_slug_is_long() -> None:
     card = fakes.gpu(0, endpoint="a-very-long-endpoint-name", worker_id="id")
-    assert text(gpus.holder(card, {"id": "w12"}, 9)) == "a-ve…·w12"
+    assert text(gpus.holder(card, {"id": "w12"}, 9).line) == "a-ve…·w12"
 
 
 def test_money_shows_three_runways_warning_and_floor() -> None:

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from app.app import GpudeckApp
 from app.screens.dashboard import DashboardScreen
 from app.screens.help import HelpScreen
+from app.screens.loadtest import LoadTestScreen
 from orchestrator.contract.command import UpdateEndpoint
 from orchestrator.contract.snapshot import Snapshot
 from tests.app import fakes
@@ -90,6 +93,17 @@ async def test_a_refusal_or_silence_starts_over_from_what_is_there(outcome: obje
         await pilot.press("plus")
         await until(lambda: len(app._notifications) == 2)
         assert {maximum for _, maximum in asked(client)} == {6}
+
+
+async def test_what_is_typed_after_tab_goes_to_the_next_field_however_quickly() -> None:
+    async with dashboard() as (app, _, pilot):
+        await pilot.press("L")
+        await until(lambda: isinstance(app.screen, LoadTestScreen) and app.focused is app.screen.query_one("#rpm"))
+        for key in ("9", "tab", "1", "5", "tab", "3", "shift+tab", "0"):  # as one read of the terminal gives them
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        typed = [app.screen.query_one(name, Input) for name in ("#rpm", "#to", "#seconds")]
+        await until(lambda: [field.value for field in typed] == ["9", "0", "3"])
+        assert app.focused is typed[1]
 
 
 async def test_an_answer_given_to_another_screen_is_not_waited_for() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.actions import ACTIONS, Where
 from app.present import doctor, settings
 from app.present.text import text, width
-from app.reporting import CHECKS, STUDY, NoReport, Reporter, Request, read_report, reporter
+from app.reporting import CHECKS, STUDY, NoReport, Printed, Reporter, Request, read_report, reporter
 from app.screens.dashboard import DashboardScreen
 from app.screens.decisions import DecisionsScreen
 from app.screens.doctor import DoctorScreen
@@ -121,12 +121,12 @@ async def test_one_that_takes_too_long_is_ended_with_its_children(
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
-    await until(lambda: _is_over(child))
+    await until(lambda: is_over(child))
     with pytest.raises(NoReport, match=r"`it` took longer than 0.001 s"):
         await reporter()(Request("slow", ("it",), 0.001))
 
 
-def _is_over(pid: int) -> bool:
+def is_over(pid: int) -> bool:
     """Whether it runs no more; one that nobody has buried yet does not run either."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
@@ -135,11 +135,11 @@ def _is_over(pid: int) -> bool:
 
 
 def test_bad_news_with_a_document_is_a_report() -> None:
-    assert read_report(b'[{"state": "fail"}]', b"", 1) == [{"state": "fail"}]
+    assert read_report(Printed(b'[{"state": "fail"}]', b"", 1)) == [{"state": "fail"}]
     with pytest.raises(NoReport, match="it ended with status -9 and said nothing"):
-        read_report(b"", b"\n", -9)
+        read_report(Printed(b"", b"\n", -9))
     with pytest.raises(NoReport, match=r"^the disk is gone$"):
-        read_report(b"{", b"Traceback\ngpudeck: the disk \x1b[1mis gone\n", 1)
+        read_report(Printed(b"{", b"Traceback\ngpudeck: the disk \x1b[1mis gone\n", 1))
 
 
 # --- the settings screen

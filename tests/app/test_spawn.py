@@ -27,7 +27,7 @@ SERVER = """
     async def main():
         async with FakeOrchestrator(places().socket_file):
             print("listening", os.getsid(0) == os.getpid(), sys.stdin.read() == "", flush=True)
-            await asyncio.sleep(60)
+            await asyncio.sleep(300)
     asyncio.run(main())
 """
 
@@ -50,8 +50,13 @@ def script(code: str) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(code)]
 
 
+def shell(line: str) -> list[str]:
+    """What must come within a time-out: a shell is there in no time, an interpreter on a loaded machine is not."""
+    return ["/bin/sh", "-c", line]
+
+
 async def test_it_starts_one_and_attaches_to_it(home: Places, environ: dict[str, str]) -> None:
-    client = await ensure_orchestrator(home, environ=environ, command=script(SERVER))
+    client = await ensure_orchestrator(home, environ=environ, command=script(SERVER), timeout_s=90)
     pid = (await client.hello()).pid
     (home.state / "pid").write_text(str(pid))
     assert pid != os.getpid()
@@ -65,9 +70,9 @@ async def test_it_starts_one_and_attaches_to_it(home: Places, environ: dict[str,
 
 @pytest.mark.parametrize("code", [75, 78, 1])
 async def test_an_early_end_carries_status_and_last_words(home: Places, environ: dict[str, str], code: int) -> None:
-    command = script(f"import sys; print('noise'); sys.stderr.write('held by pid 12\\x1b[31m\\n'); sys.exit({code})")
+    command = shell(f"echo noise; printf 'held by pid 12\\033[31m\\n' >&2; exit {code}")
     with pytest.raises(SpawnError, match=r"held by pid 12") as caught:
-        await ensure_orchestrator(home, environ=environ, command=command, timeout_s=5 if code != 75 else 1)
+        await ensure_orchestrator(home, environ=environ, command=command, timeout_s=60 if code != 75 else 3)
     assert caught.value.exit_code == code
     assert caught.value.lines[-1] == "held by pid 12", "control characters never reach the terminal"
 
@@ -75,20 +80,31 @@ async def test_an_early_end_carries_status_and_last_words(home: Places, environ:
 async def test_only_this_starts_output_is_quoted(home: Places, environ: dict[str, str]) -> None:
     for text in ("first", "second"):
         with pytest.raises(SpawnError) as caught:
-            await ensure_orchestrator(home, environ=environ, command=script(f"raise SystemExit('{text}')"))
+            await ensure_orchestrator(home, environ=environ, command=shell(f"echo {text} >&2; exit 1"))
         assert caught.value.lines == (text,)
 
 
 async def test_one_that_never_answers_is_stopped(home: Places, environ: dict[str, str], tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    command = script(
-        f"import os, pathlib, time; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); time.sleep(60)"
-    )
+    command = shell(f"echo $$ > {pid_file}; exec sleep 300")
     with pytest.raises(SpawnError, match=r"within 2 s") as caught:
         await ensure_orchestrator(home, environ=environ, command=command, timeout_s=2)
     assert caught.value.exit_code is None
     pid = int(pid_file.read_text())
     await until(lambda: not Path(f"/proc/{pid}").exists(), what="the child to be gone and reaped")
+
+
+async def test_one_that_nobody_waits_for_any_more_is_stopped(
+    home: Places, environ: dict[str, str], tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "pid"
+    command = shell(f"echo $$ > {pid_file}; exec sleep 300")
+    waiting = asyncio.create_task(ensure_orchestrator(home, environ=environ, command=command, timeout_s=90))
+    await until(lambda: pid_file.exists() and pid_file.read_text().strip(), what="the child")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not Path(f"/proc/{int(pid_file.read_text())}").exists(), "gone and reaped"
 
 
 async def test_the_loser_of_a_race_attaches_to_the_winner(home: Places, environ: dict[str, str]) -> None:
@@ -101,7 +117,7 @@ async def test_the_loser_of_a_race_attaches_to_the_winner(home: Places, environ:
         await winner.__aenter__()
 
     listening = asyncio.create_task(listen_later())
-    client = await ensure_orchestrator(home, environ=environ, command=loser, timeout_s=10)
+    client = await ensure_orchestrator(home, environ=environ, command=loser, timeout_s=90)
     assert (await client.hello()).pid == os.getpid()
     await client.aclose()
     await listening

@@ -22,6 +22,8 @@ from app.reporting import NoReport, Reporter, Request
 from app.screens.dashboard import DashboardScreen
 from app.screens.dialogs.edit import EditDialog, open_edit
 from app.screens.dialogs.endpoint_fields import EndpointFields
+from app.screens.dialogs.fields import Choice, TextInput
+from app.screens.dialogs.terms import TermsDialog
 from app.screens.whatif import SettingsPanel, WhatIfScreen
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, RequestCount
 from tests.app.driving import running
@@ -90,6 +92,11 @@ async def test_the_table_lists_the_best_or_all_of_them() -> None:
         assert table.cursor == table.row_keys()[-1]
         await pilot.press("A")
         await until(lambda: set(table.row_keys()) == best and table.cursor in best)
+        await pilot.click(SettingsPanel, offset=(8, 3))
+        assert table.index == 1
+        await pilot.click(SettingsPanel, offset=(8, 4), times=2)
+        await until(lambda: [each for each in app.posted if isinstance(each, DialogWanted)])  # type: ignore[attr-defined]
+        assert table.index == 2
 
 
 async def test_the_present_setting_is_not_set_again() -> None:
@@ -127,6 +134,29 @@ async def test_what_went_wrong_is_said_and_it_can_be_tried_again() -> None:
         await pilot.press("r")
         await until(lambda: any("at least 20" in each.message for each in app._notifications))
         assert "★" in screen_text(app), "the former study stays"
+
+
+async def test_the_replay_is_made_again_under_the_terms_that_are_chosen() -> None:
+    asked: list[Request] = []
+    document = {**DOCUMENT, "books": ["2025-seed", "my-prices"]}
+    async with running(rich(), reporter=printing(document, asked)) as (app, _, pilot):
+        await opened(app, pilot)
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, TermsDialog))
+        await pilot.press(*"soon", "ctrl+s")
+        await until(lambda: "'soon' is not a number of seconds" in screen_text(app))
+        app.screen.query_one("#wait", TextInput).value = "2.5"
+        app.screen.query_one("#book", Choice).pick("my-prices")
+        await pilot.press("ctrl+s")
+        await until(lambda: len(asked) == 2)
+        assert asked[1].arguments == ("whatif", "sketch", "--wait=2.5", "--book=my-prices")
+        await until(lambda: "p95 wait of 2.5 s at most · prices of my-prices" in screen_text(app))
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, TermsDialog))
+        assert app.screen.query_one("#book", Choice).chosen == "my-prices"
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, WhatIfScreen))
+        assert len(asked) == 2, "nothing was changed"
 
 
 async def test_leaving_ends_the_replay() -> None:

@@ -37,10 +37,10 @@ from tests.bench.witness import DockerWitness, ProcessWitness, Witness
 from tests.e2e.host import Host, new_id
 
 MAXIMUM = 3
-REACH_S = 40.0
+REACH_S = 90.0
 """How long a point may take to be reached."""
-AGREE_S = 25.0
-"""Two re-list periods and a bit."""
+AGREE_S = 90.0
+"""Two re-list periods, and patience with a loaded machine."""
 
 
 @dataclass
@@ -220,7 +220,7 @@ class Rig:
         tally.unanswered += self.pressure.sent - sum(self.pressure.ends.values())
         tally.problems += self.pressure.problems
         await self.host.stop()
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 30.0
         while (left := await self.witness.leftovers()) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         tally.orphans += len(left)

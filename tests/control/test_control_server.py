@@ -12,9 +12,10 @@ import pytest
 
 from orchestrator.contract.base import PROTOCOL_VERSION
 from orchestrator.contract.command import Accepted, Command, Outcome, TopUp
-from orchestrator.contract.frames import FRAME_BYTES_MAX, Answer, Ask, Hello, Send, SnapshotAnswer, Subscribe
+from orchestrator.contract.frames import FRAME_BYTES_MAX, Answer, Ask, Hello, More, Send, SnapshotAnswer, Subscribe
 from orchestrator.contract.query import AskSnapshot, Query
 from orchestrator.contract.snapshot import Snapshot
+from orchestrator.contract.steps import Steps, finished
 from orchestrator.control import server as control
 from orchestrator.control.server import ControlServer
 from tests.app import fakes
@@ -36,10 +37,11 @@ class Desk:
         return Accepted(id=command.id, message="done")
 
     async def answer(self, query: Query) -> Answer:
-        return SnapshotAnswer(snapshot=self.snapshot())
+        return SnapshotAnswer(snapshot=finished(self.observing()))
 
-    def snapshot(self) -> Snapshot:
+    def observing(self) -> Steps[Snapshot]:
         self.snapshots += 1
+        yield
         return fakes.rich(seq=self.snapshots)
 
 
@@ -53,7 +55,7 @@ class Line:
         self.reader, self.writer = reader, writer
 
     async def receive(self) -> dict[str, Any]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             received: dict[str, Any] = json.loads(await self.reader.readline() or b"{}")
         return received
 
@@ -64,7 +66,7 @@ class Line:
         await self.writer.drain()
 
     async def ended(self) -> bool:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.reader.read() == b""
 
 
@@ -165,21 +167,59 @@ async def test_commands_do_not_wait_for_one_another(line: Line, desk: Desk) -> N
     assert (await line.receive())["tag"] == 1
 
 
-async def test_a_feed_begins_whole_and_a_slow_reader_holds_up_nobody(line: Line, desk: Desk, path: Path) -> None:
+async def subscribed(path: Path) -> Line:
+    line = Line(*await asyncio.open_unix_connection(path, limit=FRAME_BYTES_MAX))
     await line.receive()
     await line.send(HELLO, Subscribe(per_second=20))
+    return line
+
+
+async def test_a_feed_begins_whole_and_goes_on_with_what_changed(path: Path) -> None:
+    line = await subscribed(path)
     first = await line.receive()
     assert first["kind"] == "feed"
     assert first["snapshot"]["endpoints"]
-    reader, writer = await asyncio.open_unix_connection(path, limit=FRAME_BYTES_MAX)
-    other = Line(reader, writer)
-    await other.receive()
-    await other.send(HELLO, Subscribe(per_second=20))
-    seen = 0
-    while seen < 10:  # the first connection reads nothing meanwhile
-        assert (await other.receive())["kind"] == "feed"
-        seen += 1
-    writer.close()
+    await line.send(More())
+    second = await line.receive()
+    assert (second["kind"], second["since"], second["changes"]) == ("changed", 1, {"seq": 2})
+    line.writer.close()
+
+
+async def test_a_frame_is_made_when_the_one_before_was_taken(path: Path, desk: Desk) -> None:
+    slow, other = await subscribed(path), await subscribed(path)
+    await slow.receive()
+    for _ in range(10):  # the slow one asks for nothing meanwhile
+        assert (await other.receive())["kind"] in ("feed", "changed")
+        await other.send(More())
+    await slow.send(More())
+    frame = await slow.receive()
+    assert frame["changes"]["seq"] >= 11, "the newest state, not the one that followed"
+    assert desk.snapshots <= 14, "and none was made for the slow one meanwhile"
+    slow.writer.close()
+    other.writer.close()
+
+
+async def test_work_on_a_frame_lets_others_in_between_two_slices() -> None:
+    turns: list[str] = []
+
+    def work() -> Steps[str]:
+        for _ in range(3):
+            end = asyncio.get_running_loop().time() + control.SLICE_S
+            while asyncio.get_running_loop().time() < end:
+                pass
+            turns.append("frame")
+            yield
+        return "done"
+
+    async def request() -> None:
+        while len(turns) < 5:
+            turns.append("request")
+            await asyncio.sleep(0)
+
+    serving = asyncio.create_task(request())
+    assert await control.unhurried(work()) == "done"
+    await serving
+    assert turns[:4] == ["frame", "request", "frame", "request"]
 
 
 async def test_a_peer_that_leaves_stops_costing(desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -46,7 +46,7 @@ class Booted:
         return effects
 
     def send(self, command: Command) -> Outcome:
-        answers = self.do(ev.CommandReceived(command, command.id.encode()))
+        answers = self.do(ev.CommandReceived(command))
         return next(effect.outcome for effect in answers if isinstance(effect, AnswerCommand))
 
     def update(self, **changes: object) -> Outcome:

@@ -8,21 +8,8 @@ from orchestrator.contract.endpoint import QueueDelay, RequestCount
 from orchestrator.contract.snapshot import Tier, WorkerState
 from orchestrator.core.lane import Lane, Slot
 from orchestrator.core.writes import IntervalClosed, IntervalOpened
+from tests.core.test_lane import serve, slot
 from tests.core.world import World
-
-
-def slot(name: str, concurrency: int = 1) -> Slot:
-    return Slot(name, name, "127.0.0.1", 1, concurrency, ready_ns=0)
-
-
-def serve(lane: Lane, count: int) -> list[str]:
-    served = []
-    for now_ns in range(count):
-        claimed = lane.claim()
-        assert claimed is not None
-        served.append(claimed.label)
-        lane.release(claimed, now_ns)
-    return served
 
 
 def test_the_reserve_serves_only_what_the_ring_cannot() -> None:

@@ -38,6 +38,14 @@ def test_fill_says_how_many_share_a_worker() -> None:
     assert shadow.waited_s == 30 + (32 - 1) + (40 - 2)
 
 
+def test_a_spare_worker_is_there_while_there_is_a_request() -> None:
+    """Two workers for the one request at 0, ready at 30; it ends at 40, and both go. The same again at 100."""
+    shadow = played(Rule(1, 0, 1.0, 1), Shape(0, 2, 1), [0, 100, 200])
+    assert (shadow.worked_s, shadow.waited_s) == (2 * 80, 60)
+    ready = played(Rule(1, 0, 1.0, 1), Shape(1, 3, 1), [0, 35, 200], service_s=50.0)
+    assert ready.waited_s == 0, "the second request finds the first one's spare worker"
+
+
 def test_the_baseline_costs_nothing_and_is_always_there() -> None:
     shadow = played(Rule(1, 0), Shape(1, 2, 1), [0, 5, 200])
     assert shadow.worked_s == 30  # started at 5, ready at 35, by then the baseline has served both: gone at once

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.core.traffic import RING, SERIES_S, WINDOW_NS, Meter, percentile_ms
+from orchestrator.core.traffic import RING, SERIES_S, WINDOW_NS, Glances, Meter, percentile_ms
 
 MS = 1_000_000
 START = 1_000_000 * SECOND_NS
@@ -101,6 +101,22 @@ def test_a_busy_endpoint_is_counted_exactly() -> None:
     assert 79 <= view.p50_ms <= 80, "the newest RING requests are those of the last 20 s"
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 5, 8, 16, 64])
+def test_a_full_ring_is_sampled_in_step_with_no_round_robin(workers: int) -> None:
+    """The first of the workers is slow: one of every `workers` requests, however many places apart they are."""
+    meter = Meter()
+    for n in range(2 * RING + 17):
+        record(meter, START + n, 1_000 + n * 613 % 997 if n % workers == 0 else n * 613 % 997)
+    view = meter.view(START + RING)
+    kept = sorted(1_000 + n * 613 % 997 if n % workers == 0 else n * 613 % 997 for n in range(RING + 17, 2 * RING + 17))
+    for percent, told in ((50, view.p50_ms), (95, view.p95_ms), (99, view.p99_ms)):
+        assert told is not None
+        # Four standard errors of a share that is read from a quarter of the ring.
+        slack = 4 * (percent * (100 - percent) / (RING // 4)) ** 0.5 / 100
+        lowest, highest = percent / 100 - slack, percent / 100 + slack
+        assert kept[int(lowest * RING)] <= told <= kept[min(int(highest * RING) + 1, RING - 1)]
+
+
 def test_the_rate_of_a_busy_endpoint_does_not_jump_within_a_second() -> None:
     meter = Meter()
     for n in range(70 * 200):
@@ -174,3 +190,17 @@ def test_it_says_what_a_plain_list_would(steps: list[tuple[int, int, int, bool, 
             plain.check(meter, now)
     plain.check(meter, now)
     plain.check(meter, now + SECOND_NS)
+
+
+def test_a_glance_is_taken_once_a_second_and_of_the_meter_that_is_there() -> None:
+    glances, meter = Glances(), Meter()
+    record(meter, START)
+    first = glances.view("a", meter, START)
+    record(meter, START)
+    assert glances.view("a", meter, START + SECOND_NS - 1) is first
+    assert first.rpm == 1
+    assert glances.view("a", meter, START + SECOND_NS).rpm == 2
+    assert glances.view("a", Meter(), START + SECOND_NS).rpm == 0, "the endpoint was made anew under its old name"
+    glances.forget(["b"])
+    record(meter, START + SECOND_NS)
+    assert glances.view("a", meter, START + SECOND_NS).rpm == 3

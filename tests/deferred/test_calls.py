@@ -10,10 +10,10 @@ import os
 import pytest
 
 from orchestrator.contract.deferred import RequestState
-from orchestrator.core.lane import Closed
+from orchestrator.core.lane import Closed, Slot
 from orchestrator.core.routing import KeyGrant
 from tests.deferred.rig import DeferredRig
-from tests.gateway.rig import KEY, OTHER_KEY
+from tests.gateway.rig import KEY, OTHER_KEY, free_port
 from tests.waiting import until
 
 COMPLETED, FAILED, QUEUED = RequestState.COMPLETED, RequestState.FAILED, RequestState.QUEUED
@@ -222,6 +222,29 @@ async def test_x_max_attempts_1_is_at_most_once(rig: DeferredRig) -> None:
     told = await rig.until_state(request_id, FAILED)
     assert (told["attempts"], told["max_attempts"], len(worker.seen)) == (1, 1, 1)
     assert worker.seen[0].get("x-max-attempts") is None
+
+
+async def test_a_call_has_a_connection_of_its_own(rig: DeferredRig) -> None:
+    """A kept one may end as it is used: that looks like the death of a worker, and the only attempt would be gone."""
+    (worker,) = await rig.workers("a")
+    assert (await rig.call("GET", "/v1/sketch/ok")).status == 200
+    assert (rig.gateway.worker_connections, worker.opened) == (1, 1), "it is kept"
+    told = await rig.until_state(await rig.submit("/v2/sketch/ok", "x-max-attempts: 1"), COMPLETED)
+    assert (told["attempts"], worker.opened) == (1, 2)
+    assert (await rig.call("GET", "/v1/sketch/ok")).status == 200
+    assert worker.opened == 2, "afterwards it is anybody's"
+
+
+async def test_workers_that_cannot_be_reached_are_no_attempt(rig: DeferredRig) -> None:
+    rig.lane.set_ring([Slot(f"id-{n}", f"w{n}", "127.0.0.1", free_port(), 1, rig.now()) for n in range(2)])
+    request_id = await rig.submit("/v2/sketch/ok", "x-max-attempts: 1")
+    await until(lambda: all(slot.suspect for slot in rig.lane.slots.values()), what="both workers to be found dead")
+    await until(lambda: rig.desk.runner.busy == 0, what="the call to be put back")
+    told = await rig.told(request_id)
+    assert (told["state"], told["attempts"], told["waiting_for"]) == (QUEUED, 0, "The worker could not be reached.")
+    await rig.workers("b")
+    rig.sweep(5)
+    assert (await rig.until_state(request_id, COMPLETED))["attempts"] == 1
 
 
 async def test_half_a_reply_is_no_result(rig: DeferredRig) -> None:

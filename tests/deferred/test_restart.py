@@ -142,13 +142,14 @@ async def test_a_result_beyond_its_bound_fails_the_call(tmp_path: Path) -> None:
         await until(lambda: worker.open == 0, what="the worker's connection to be dropped")
 
 
-async def test_a_damaged_file_is_put_aside_and_calls_go_on(rig: DeferredRig) -> None:
+async def test_a_damaged_file_is_put_aside_and_calls_go_on(rig: DeferredRig, caplog: pytest.LogCaptureFixture) -> None:
     await rig.submit()
     await rig.shut()
     (rig.directory / "deferred.db").write_bytes(b"no database" * 1_000)
     await rig.open()
     await rig.workers("a")
     await rig.until_state(await rig.submit(), COMPLETED)
+    assert "make a new one for each account that has any (gpudeck requests secret)" in caplog.text
     (aside,) = rig.directory.glob("deferred.db.damaged-*")
     assert aside.read_bytes().startswith(b"no database")
 

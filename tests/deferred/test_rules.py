@@ -20,7 +20,8 @@ from orchestrator.gateway.answers import Refusal
         ("result_too_large", 1, 3, Next.FAIL), ("queue_full", 3, 3, Next.WAIT), ("queue_timeout", 1, 1, Next.WAIT),
         ("endpoint_disabled", 1, 1, Next.WAIT), ("credit_exhausted", 1, 1, Next.WAIT), ("stopping", 1, 1, Next.WAIT),
         ("endpoint_failed", 1, 1, Next.WAIT), ("endpoint_deleted", 1, 3, Next.FAIL),
-        ("out_of_descriptors", 1, 1, Next.WAIT), ("something new", 1, 3, Next.FAIL),
+        ("out_of_descriptors", 1, 1, Next.WAIT), ("worker_unreachable", 1, 1, Next.WAIT),
+        ("something new", 1, 3, Next.FAIL),
     ],
 )  # fmt: skip
 def test_what_follows_an_attempt_without_a_reply(code: str, made: int, most: int, follows: Next) -> None:

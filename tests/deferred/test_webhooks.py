@@ -187,6 +187,16 @@ async def test_the_secret_before_signs_for_another_day(rig: DeferredRig, receive
     await rig.open()
 
 
+async def test_a_secret_that_was_replaced_does_not_come_back_when_the_file_is_lost(rig: DeferredRig) -> None:
+    given = [await rig.desk.courier.rotate("local", f"command-{n}") for n in range(2)]
+    await rig.shut()
+    for file in rig.directory.glob("deferred.db*"):
+        file.unlink()
+    await rig.open()
+    rig.clock.skip(len(given))
+    assert await rig.desk.courier.rotate("local", "command-3") not in given
+
+
 async def test_a_name_that_leads_to_a_private_address_is_never_connected_to(tmp_path: Path) -> None:
     """The name is good when it is given; what it resolves to is what counts (DNS rebinding)."""
     receiver = await Receiver().start()

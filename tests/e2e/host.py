@@ -72,6 +72,12 @@ class Host:
             argv, cwd=ROOT, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
 
+    def cpu_s(self) -> float:
+        """CPU seconds that the orchestrator has used."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def start(self) -> None:
         """Start it and wait until the control socket answers."""
         self.process = self.spawn()
@@ -82,7 +88,7 @@ class Host:
         assert self.process is not None
         await self._forget_client()
         self.client = SocketClient(self.places.socket_file)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while True:
                 assert self.process.poll() is None, self.output()
                 try:
@@ -116,7 +122,7 @@ class Host:
         """SIGTERM: stops as the settings say, leaving the workers. Returns the exit code."""
         assert self.process is not None
         self.process.terminate()
-        code = await asyncio.to_thread(self.process.wait, 60)
+        code = await asyncio.to_thread(self.process.wait, 90)
         self._close_pipe()
         await self._forget_client()
         return code
@@ -126,7 +132,7 @@ class Host:
         if self.process is None or self.process.poll() is not None:
             return
         await self.send(Shutdown(id=new_id(), mode="drain"))
-        await asyncio.to_thread(self.process.wait, 60)
+        await asyncio.to_thread(self.process.wait, 90)
         self._close_pipe()
         await self._forget_client()
 
@@ -174,7 +180,7 @@ class Host:
         if not self.key:
             self.key = (await self.accept(CreateKey(id=new_id(), name="test"))).secret or ""
 
-    async def until_ready(self, count: int, slug: str = "echo", timeout_s: float = 60) -> EndpointView:
+    async def until_ready(self, count: int, slug: str = "echo", timeout_s: float = 90) -> EndpointView:
         async with asyncio.timeout(timeout_s):
             while True:
                 view = await self.endpoint(slug)

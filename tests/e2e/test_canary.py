@@ -27,6 +27,7 @@ from orchestrator.contract.command import CreateEndpoint, Refused, Shutdown, Upd
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec
 from orchestrator.contract.query import AskBackup, AskBill, AskJournal, AskLogs, AskQuote, AskStatement
 from orchestrator.contract.secrets import MASK
+from orchestrator.contract.snapshot import WorkerState
 from tests.app.cli_runner import gpudeck
 from tests.e2e.host import new_id
 from tests.e2e.mailed import MailedHost, mailed_host
@@ -89,11 +90,11 @@ async def host(
 async def test_secrets_stay_where_they_belong(host: MailedHost, canaries: Canaries) -> None:
     smtp: MailHost = host.smtp  # type: ignore[attr-defined]
     await _use(host, canaries)
-    await until(lambda: smtp.received, timeout_s=30)
+    await until(lambda: smtp.received)
     assert smtp.logins >= 1, "the password was used"
     await host.kill()
     await host.start()
-    await host.until_ready(1, timeout_s=60)
+    await _until_rolled(host)
     await _look(host, canaries)
     workers = [w for w in (await host.endpoint()).workers if w.engine_ref is not None]
     assert workers
@@ -112,6 +113,16 @@ async def test_secrets_stay_where_they_belong(host: MailedHost, canaries: Canari
     found = {where: canaries.found_in(text.encode()) for where, text in canaries.seen.items()}
     assert {where: names for where, names in found.items() if names} == {}
     _search_files(canaries, host.home)
+
+
+async def _until_rolled(host: MailedHost) -> None:
+    """Wait until the change of the environment has reached its one worker: who looks earlier sees one that goes."""
+    async with asyncio.timeout(90):
+        while True:
+            view = await host.endpoint()
+            if [(w.state, w.generation) for w in view.workers] == [(WorkerState.READY, view.generation)]:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def _use(host: MailedHost, canaries: Canaries) -> None:

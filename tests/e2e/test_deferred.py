@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
@@ -36,11 +36,19 @@ async def shown(host: Host, request_id: str) -> RequestView:
     return answer.request
 
 
-async def until_over(host: Host, request_id: str) -> RequestView:
-    async with asyncio.timeout(60):
-        while not (view := await shown(host, request_id)).state.over:
+async def until(host: Host, request_id: str, condition: Callable[[RequestView], bool]) -> RequestView:
+    async with asyncio.timeout(90):
+        while not condition(view := await shown(host, request_id)):
             await asyncio.sleep(0.05)
     return view
+
+
+async def until_over(host: Host, request_id: str) -> RequestView:
+    return await until(host, request_id, lambda view: view.state.over)
+
+
+async def until_processing(host: Host, request_id: str) -> None:
+    await until(host, request_id, lambda view: view.state is RequestState.PROCESSING)
 
 
 async def test_the_command_line_hands_in_lists_shows_fetches_and_cancels(host: Host, tmp_path: Path) -> None:
@@ -100,7 +108,7 @@ async def test_sigkill_under_load_runs_everything_that_was_acknowledged(host: Ho
 
     for kill in (20, 60):
         load = [asyncio.create_task(submit()) for _ in range(4)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(90):
             while len(acknowledged) < kill:
                 await asyncio.sleep(0.005)
         await host.kill()
@@ -115,16 +123,18 @@ async def test_a_disabled_endpoint_is_waited_for_and_a_deleted_one_is_not(host: 
     await host.create("1-1")
     await host.until_ready(1)
     async with host.http() as http:
-        first = (await http.post("/v2/echo", json={"latency_s": 0.5})).json()["request_id"]
+        first = (await http.post("/v2/echo", json={"latency_s": 2})).json()["request_id"]
         second = (await http.post("/v2/echo", json={})).json()["request_id"]
+        await until_processing(host, first)
         await host.accept(DisableEndpoint(id=new_id(), slug="echo"))
         assert (await until_over(host, first)).state is RequestState.COMPLETED, "a drain lets it finish"
-        waiting = await shown(host, second)
-        assert (waiting.state, waiting.reason) == (RequestState.QUEUED, "endpoint echo is disabled")
+        waiting = await until(host, second, lambda view: view.reason == "endpoint echo is disabled")
+        assert waiting.state is RequestState.QUEUED
         await host.accept(EnableEndpoint(id=new_id(), slug="echo"))
         assert (await until_over(host, second)).state is RequestState.COMPLETED
-        third = (await http.post("/v2/echo", json={"latency_s": 0.5})).json()["request_id"]
+        third = (await http.post("/v2/echo", json={"latency_s": 2})).json()["request_id"]
         fourth = (await http.post("/v2/echo", json={})).json()["request_id"]
+        await until_processing(host, third)
         await host.accept(DeleteEndpoint(id=new_id(), slug="echo"))
         assert (await until_over(host, third)).state is RequestState.COMPLETED
         assert (await until_over(host, fourth)).code == "endpoint_deleted"

@@ -42,7 +42,7 @@ def test_the_demo_runs_in_containers_and_leaves_none() -> None:
     demo = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until_sync(lambda: set(containers()) - before or demo.poll() is not None, 60, "a container of the demo")
     seen = [inspected(container) for container in set(containers()) - before]
-    out, talk = demo.communicate(timeout=110)
+    out, talk = demo.communicate(timeout=240)
     assert demo.returncode == 0, talk
     report = json.loads(out)
     assert report["engine"] == "docker"

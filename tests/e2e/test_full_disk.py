@@ -48,7 +48,7 @@ async def test_a_full_disk_stops_nothing_that_serves_and_loses_nothing(small_dis
     await host.until_ready(1)
     ballast = host.places.data / "ballast"
     fill(ballast)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await host.snapshot()).ledger_ok:
             await host.send(TopUp(id=new_id(), account="local", amount_u=1, memo="x" * 200))
     refused = await host.send(TopUp(id=new_id(), account="local", amount_u=1))
@@ -57,7 +57,7 @@ async def test_a_full_disk_stops_nothing_that_serves_and_loses_nothing(small_dis
     async with host.http() as http:
         assert (await http.post("/v1/echo", json={})).status_code == 200
     ballast.unlink()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not (await host.snapshot()).ledger_ok:
             await asyncio.sleep(0.1)
     assert (await host.verify()).ok
@@ -71,7 +71,7 @@ async def test_a_full_disk_does_not_keep_it_from_stopping(small_disk: Path) -> N
     await host.until_ready(1)
     ballast = host.places.data / "ballast"
     fill(ballast)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while (await host.snapshot()).ledger_ok:
             await host.send(TopUp(id=new_id(), account="local", amount_u=1, memo="x" * 200))
     assert await host.terminate() == 0

@@ -22,7 +22,7 @@ async def test_metrics_and_access_log_tell_what_happened(tmp_path: Path) -> None
             for _ in range(3):
                 assert (await http.post("/v1/echo", json={})).status_code == 200
             assert (await http.post("/v2/echo", json={})).status_code == 202
-            async with httpx.AsyncClient(trust_env=False) as scraper, asyncio.timeout(30):
+            async with httpx.AsyncClient(trust_env=False) as scraper, asyncio.timeout(90):
                 while True:
                     page = (await scraper.get(f"http://127.0.0.1:{port}/metrics")).text
                     samples = {

@@ -36,7 +36,7 @@ async def call(host: Host, number: int, *, method: str = "POST", latency_s: floa
     target = "/v1/echo" if method == "POST" else f"/v1/echo/mirror?number={number}"
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", host.port)
-    except ConnectionRefusedError:
+    except ConnectionError:  # reset too, when the listener closes while the connection is in its backlog
         return "refused"
     try:
         head = f"{method} {target} HTTP/1.1\r\nhost: localhost\r\nx-api-key: {host.key}\r\nconnection: close\r\n"

@@ -27,9 +27,23 @@ WORDS = [
 ]  # fmt: skip
 
 
+ALIKE = (
+    "GET /v1/sketch/t?n={n} HTTP/1.1\r\nHost: localhost\r\nx-api-key: gd_k1_owner\r\nx-request-id: {n}\r\n\r\n",
+    "POST /v1/sketch HTTP/1.1\r\nHost: localhost\r\nx-api-key: gd_k1_owner\r\nContent-Length: {n}\r\nX: {n}\r\n\r\n{x}",
+    "POST /v1/sketch HTTP/1.1\r\nHost: localhost\r\nX_Odd: {n}\r\nx-api-key: gd_k1_owner\r\nForwarded: {n}\r\n"
+    "Idempotency-Key: {n}\r\nX-A: {n}\r\nX-A: b{n}\r\nContent-Length: {n}\r\n\r\n{x}",
+)
+"""Heads of one connection that differ in a few lines: what it recalls of the first ones is tried on the others."""
+
+
+def trains() -> list[str]:
+    """Each of ALIKE four times in a row."""
+    return ["".join(head.format(n=n, x="a" * n) for n in range(1, 5)) for head in ALIKE]
+
+
 def seeds() -> list[bytes]:
     """Inputs of `check_any`: a mode, four numbers that say where to cut, and the bytes."""
-    requests = [data for data, _, _ in CASES.values()] + [case.data for case in TAKEN.values()]
+    requests = [data for data, _, _ in CASES.values()] + [case.data for case in TAKEN.values()] + trains()
     replies = [case.script for case in PASSED.values()] + list(BROKEN.values()) + [script for script, _ in CUT.values()]
     found = [bytes([REQUEST, 0, 20, 0, 90]) + data.encode("latin-1") for data in requests]
     for n, script in enumerate(replies):

@@ -20,6 +20,7 @@ from orchestrator.gateway.hub import Hub
 from orchestrator.gateway.inbound import ClientConnection
 from orchestrator.gateway.limits import Access, Limits
 from orchestrator.gateway.upstream import Pool, WorkerConnection
+from tests.gateway.readings import CheckedRecall
 
 KEY = b"gd_k1_owner"
 NOW_NS = 1_800_000_000_000_000_000
@@ -111,13 +112,14 @@ class MemoryPool(Pool):
 
 
 class WatchedConnection(ClientConnection):
-    """Remembers the requests it took up."""
+    """Remembers the requests it took up, and has every head that it recalls read a second time."""
 
     __slots__ = ("taken",)
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
         self.taken: list[RequestHead] = []
+        self._recall = CheckedRecall()
 
     def _begin(self, head: RequestHead) -> None:
         self.taken.append(head)

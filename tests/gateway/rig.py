@@ -59,6 +59,8 @@ class Reply:
 class Caller:
     """One client connection."""
 
+    patience_s = PATIENCE_S
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
@@ -75,7 +77,7 @@ class Caller:
         self.send("\r\n".join(head).encode() + b"\r\n\r\n" + body)
 
     async def head(self) -> Reply:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
         version, status, _ = lines[0].split(" ", 2)
         assert version == "HTTP/1.1"
@@ -96,13 +98,13 @@ class Caller:
                 reply.body += chunk
             return reply
         length = reply.get("content-length")
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             reply.body = await (self.reader.read() if length is None else self.reader.readexactly(int(length)))
         return reply
 
     async def chunk(self) -> bytes:
         """The next chunk; empty at the end of the body."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             size = int(await self.reader.readuntil(b"\r\n"), 16)
             data = await self.reader.readexactly(size + 2)
         assert data.endswith(b"\r\n")
@@ -110,7 +112,7 @@ class Caller:
 
     async def closed(self) -> bytes:
         """What still comes before the gateway closes the connection."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(self.patience_s):
             return await self.reader.read()
 
     def close(self) -> None:

@@ -26,7 +26,8 @@ from tests.gateway.rig import Rig
 
 async def serve() -> None:
     rig = Rig()
-    await rig.listen(Limits())
+    # On a slow machine a test needs longer than the usual ten seconds until it has looked at thousands of connections.
+    await rig.listen(Limits(head_deadline_s=120))
     await rig.workers("a", concurrency=64)
     sys.stdout.write(f"{rig.gateway.port}\n")
     sys.stdout.flush()

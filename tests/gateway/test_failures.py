@@ -54,7 +54,7 @@ async def test_two_refusals_are_502(rig: Rig) -> None:
     slots = [Slot(f"id-{n}", f"w{n}", "127.0.0.1", free_port(), 1, rig.now()) for n in range(3)]
     rig.lane.set_ring(slots)
     reply = await rig.call("GET", "/v1/sketch/ok")
-    assert (reply.status, reply.code) == (502, "worker_lost")
+    assert (reply.status, reply.code) == (502, "worker_unreachable")
     assert [slot.suspect for slot in slots] == [True, True, False]
     assert rig.route.meter.failed_total == 1
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.gateway import head
 from orchestrator.gateway.answers import Refusal, credits_body, dollars
 from orchestrator.gateway.head import scan_reply, scan_request
 from orchestrator.gateway.routes import predict_target
@@ -30,6 +31,24 @@ def test_any_bytes_are_scanned_or_refused(data: bytes, prefix: bytes) -> None:
     kept, status = outcome(lambda: scan_reply(b"HTTP/1.1 200 OK\r\n" + data, 100).kept)
     assert status in (None, 502)
     assert not any(b"\r" in line or b"\n" in line for line in kept)
+
+
+WORDS = st.sampled_from(
+    ["GET", "get", "PURGE", "", "/", "/v1/a?b", "*", "/\x80", "/\t", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/1.2"]
+)
+
+
+@given(st.lists(WORDS, max_size=4), st.sampled_from([" ", "  ", "\t"]))
+def test_the_short_cut_for_request_lines_takes_no_other_way(words: list[str], gap: str) -> None:
+    line = gap.join(words).encode("latin-1")
+    match = head._REQUEST_LINE(line)
+    told, status = outcome(lambda: list(head._request_line(line)))
+    if match is None:
+        assert status == 400
+    elif match[3] != b"1" or match[4] > b"1":
+        assert status == 505
+    else:
+        assert told == [match[1], match[2], int(match[4])]
 
 
 def outcome(scanned: Callable[[], list[bytes]]) -> tuple[list[bytes], int | None]:

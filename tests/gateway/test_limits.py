@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from orchestrator.gateway import server
+from orchestrator.gateway.inbound import ClientConnection
 from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.server import Gateway, ListenError
 from tests.gateway.rig import Rig
@@ -35,6 +37,23 @@ async def test_the_connection_after_the_last_is_refused(rig: Rig) -> None:
     extra.close()
     await until(lambda: rig.gateway.connections == 2)
     assert (await rig.call("GET", "/healthz")).status == 200
+
+
+async def test_deadlines_of_many_are_looked_at_in_several_turns(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SWEPT_AT_ONCE", 4)
+    await rig.listen(Limits(sweep_s=3_600))
+    for _ in range(9):
+        await rig.caller()
+    await until(lambda: rig.gateway.connections == 9, what="all of them to be there")
+    swept: list[ClientConnection] = []
+    monkeypatch.setattr(ClientConnection, "sweep", lambda client, now_ns: swept.append(client))
+    rig.gateway._sweep()
+    assert len(swept) == 4
+    gone, *others = rig.gateway.clients - set(swept)
+    rig.gateway.hub.left(gone)
+    await until(lambda: all(client in swept for client in others), what="the others to be looked at")
+    assert gone not in swept
+    assert len(set(swept)) == len(swept)
 
 
 async def test_a_head_that_does_not_end_is_408(rig: Rig) -> None:

@@ -48,12 +48,16 @@ class Upstream:
         return self
 
     async def stop(self) -> None:
+        """`kill` it, and wait until its connections have ended."""
+        self.kill()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def kill(self) -> None:
         """Stop listening and end every connection, as a killed process would."""
         self._server.close()
         for task in list(self._tasks):
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

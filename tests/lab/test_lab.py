@@ -19,10 +19,11 @@ from orchestrator.assets import load_models
 from orchestrator.contract.accounting import Statement
 from orchestrator.contract.base import HOUR_NS, SECOND_NS
 from orchestrator.contract.command import Accepted, CreateEndpoint, CreateKey, Refused, Shutdown
+from orchestrator.contract.ended import AskEnded, EndedWorkers
 from orchestrator.contract.faults import FaultKind, InjectFault
 from orchestrator.contract.lab import SetSpeed
 from orchestrator.contract.places import HOME_VARIABLE, Places, places
-from orchestrator.contract.query import AskBill, AskStatement, AskVerify, Bill, Verification
+from orchestrator.contract.query import AskBill, AskStatement, AskVerify, Bill, Unanswered, Verification
 from orchestrator.core.observe import Surroundings
 from orchestrator.core.pricing import always
 from orchestrator.core.state import Rules
@@ -128,6 +129,11 @@ async def test_a_day_of_scaling_the_warning_and_the_shut_off(rig: Rig) -> None:
     assert isinstance(bill, Bill)
     assert bill.simulated
     assert 9_000_000 < bill.balance_u < 10_000_000
+    ended = await rig.desk.answer(AskEnded(slug="demo", limit=200))
+    assert isinstance(ended, EndedWorkers)
+    assert ended.total == len(ended.workers) > most
+    assert sum(worker.amount_u for worker in ended.workers) == bill.total_u, "everything has stopped"
+    assert isinstance(await rig.desk.answer(AskEnded(slug="nobody")), Unanswered)
     verified = await rig.desk.answer(AskVerify())
     assert isinstance(verified, Verification)
     assert (verified.ok, verified.problems) == (True, ())

@@ -20,7 +20,7 @@ from orchestrator.core.decisions import Decided, Inputs
 from orchestrator.core.effects import JournalDecision
 from orchestrator.core.history import MINUTE_NS, Counts, Minute, Requests
 from orchestrator.core.recorder import REQUESTS_A_MINUTE, Recorder
-from orchestrator.core.scaling import Memory, Reason
+from orchestrator.core.scaling import RULES, Memory, Reason
 from orchestrator.core.traffic import Meter
 from orchestrator.ledger import decisions, metrics, requests
 from orchestrator.ledger.metrics import MetricsStore, open_to_read
@@ -101,6 +101,24 @@ def test_an_entry_of_another_version_is_shown_without_its_inputs(store: MetricsS
         connection.execute("UPDATE decision SET inputs = ?", (zlib.compress(json.dumps(document).encode()),))
     (read,) = store.decisions("echo").result()
     assert (read.why, read.inputs, read.agrees()) == (one.why, None, None)
+
+
+@pytest.mark.parametrize("rules", [None, 99])
+def test_an_entry_of_other_rules_is_not_replayed_by_these(
+    store: MetricsStore, tmp_path: Path, rules: int | None
+) -> None:
+    """Entries without a version are of the first; one of `request_count`, whose rules are still those, replays."""
+    store.add_decisions([lived(QueueDelay())[0], *lived(RequestCount())[:1]]).result()
+    with closing(sqlite3.connect(tmp_path / "metrics.db")) as connection, connection:
+        for number, packed in connection.execute("SELECT id, inputs FROM decision").fetchall():
+            document = json.loads(zlib.decompress(packed))
+            assert document.pop("rules") == RULES[document["policy"]["kind"]]
+            older = document if rules is None else {**document, "rules": rules}
+            changed = zlib.compress(json.dumps(older).encode())
+            connection.execute("UPDATE decision SET inputs = ? WHERE id = ?", (changed, number))
+    delay, count = store.decisions("echo").result()
+    assert (delay.inputs, delay.agrees()) == (None, None)
+    assert count.agrees() is (True if rules is None else None)
 
 
 # --- requests

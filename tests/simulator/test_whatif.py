@@ -30,7 +30,7 @@ from orchestrator.simulator.whatif import (
 L40 = Price(baseline_uh=2_670_000, autoscale_uh=15_264_000)
 NOW = Option(0, 3, 10, QueueDelay())
 THRIFTY = Option(0, 3, 10, RequestCount())
-"""One worker for every four requests: it does not start several for one that waits through a cold start."""
+"""One worker for every four requests."""
 COLD = ColdStarts(20.0)
 
 
@@ -113,9 +113,10 @@ def test_levels_say_where_the_price_ratio_lies() -> None:
 
 
 def test_the_replay_knows_what_the_price_ratio_does_not() -> None:
-    """`queue_delay` starts one worker after the other for a request that waits through a cold start: a worker that is
-    always there spares those as well, and pays although it is needed for less than 17.5% of the time."""
-    level = levels(SPARSE, NOW, 1, L40, COLD)[0]
+    """Four requests come within one cold start, and each gets a worker of its own: one that is always there serves them
+    one after the other, and pays although any is needed for less than 17.5% of the time."""
+    clumps = trace_of("clumps", [(600.0 * clump + 8.0 * n, 6.0) for clump in range(20) for n in range(4)])
+    level = levels(clumps, replace(THRIFTY, policy=RequestCount(value=1)), 1, L40, COLD)[0]
     assert not level.by_rule
     assert level.saves_uh > 0
 

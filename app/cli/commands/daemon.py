@@ -12,7 +12,7 @@ from app.cli.options import common, settings
               help="Where workers run: containers or local processes [default: auto].")  # fmt: skip
 @click.option("--gpus", metavar="TYPE:N,..", help="Declare GPUs (simulated) instead of probing, as L40:2,H100:1.")
 @click.option("--port", type=int, help="Port of the gateway on 127.0.0.1.")
-@click.option("--timeout", type=float, default=20.0, show_default=True, help="Seconds to wait until it answers.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it answers.")
 @common
 def up(engine: str | None, gpus: str | None, port: int | None, timeout: float) -> None:
     """Start the orchestrator in the background, or say that it runs.

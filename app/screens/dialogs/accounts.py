@@ -79,6 +79,7 @@ class AccountsDialog(DialogScreen):
     def action_create(self) -> None:
         self.app.push_screen(NewAccountDialog(self.seen))
 
+    @on(KeyList.Opened)
     def action_top_up(self) -> None:
         if account := self.chosen:
             self.app.push_screen(TopUpDialog(self.seen, account=account.name))

@@ -118,6 +118,9 @@ class Choice(Widget, can_focus=True):
 class ListChoice(Choice):
     """One row each, at most `rows_max` of them in view."""
 
+    WHEELED: ClassVar[bool] = False
+    """The wheel moves the cursor. Not where that is the choice: somebody who scrolls the form wants no other model."""
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "step(-1)", "Previous", show=False),
         Binding("down,j", "step(1)", "Next", show=False),
@@ -159,6 +162,17 @@ class ListChoice(Choice):
         size = min(count, self.rows_max)
         self._top = min(max(self._top, at - size + 1, 0), at, count - size)
         return range(self._top, self._top + size)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._wheel(event, 1)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._wheel(event, -1)
+
+    def _wheel(self, event: events.MouseEvent, step: int) -> None:
+        if self.WHEELED:
+            event.stop()
+            self.action_step(step)
 
     @staticmethod
     def _more(index: int, shown: range, rows: list[Line]) -> Span:

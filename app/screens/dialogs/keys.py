@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from app.format import plain
 from app.messages import CommandAnswered
@@ -22,6 +24,23 @@ from orchestrator.contract.snapshot import KeyView, Snapshot
 
 class KeyList(ListChoice):
     """The keys, with the cursor of the other tables."""
+
+    WHEELED = True
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open", show=False)]
+
+    @dataclass
+    class Opened(Message):
+        """Enter on the row of `key`, or a double click."""
+
+        key: str
+
+    def action_open(self) -> None:
+        if self.chosen is not None:
+            self.post_message(self.Opened(self.chosen))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain > 1:
+            self.action_open()
 
     def _mark(self, key: str) -> Span:
         return Span("▌ ", Tone.ACCENT) if key == self.chosen else Span("  ")

@@ -23,6 +23,7 @@ ALL = ""
 class ScopeChoice(ListChoice):
     """Rows to tick. A ticked endpoint stays in the list when it disappears: without it the key would open more."""
 
+    WHEELED = True
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "tick", "Tick", show=False)]
 
     ticked: reactive[frozenset[str]] = reactive(frozenset())

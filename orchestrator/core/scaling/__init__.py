@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, ScalingPolicy
 from orchestrator.core.scaling.auto import by_value
 from orchestrator.core.scaling.concurrency import by_concurrency
@@ -10,7 +13,11 @@ from orchestrator.core.scaling.queue_delay import by_queue_delay
 from orchestrator.core.scaling.request_count import by_request_count
 from orchestrator.core.scaling.view import Decision, Memory, Observation, Reason
 
-__all__ = ["Decision", "Memory", "Observation", "Reason", "decide", "dump", "load"]
+__all__ = ["RULES", "Decision", "Memory", "Observation", "Reason", "decide", "dump", "load"]
+
+RULES: Final[Mapping[str, int]] = {"queue_delay": 2, "request_count": 1, "concurrency": 1, "auto": 2}
+"""Versions of what the policies answer, by kind. Raise one when its policy answers the same question differently: old
+decisions in journals are then not replayed by rules that they were not made by."""
 
 
 def decide(policy: ScalingPolicy, memory: Memory, seen: Observation) -> Decision:

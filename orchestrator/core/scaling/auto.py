@@ -22,19 +22,17 @@ from orchestrator.core.scaling.wait_price import price_of, repriced
 LEARNING_UNTIL = 20
 """Requests played before the reason says that the choice rests on own traffic."""
 
-FOLLOW = (
-    "{level} requests / ({fill:g} x {slots} slots) → {desired}; the next to go stays {keep_s:.3g} s unneeded "
-    "(best of {rules} rules over {played} requests, a second of waiting worth {price:.2g} worker-s)"
-)
-LEARNING = (
-    "{level} requests / ({fill:g} x {slots} slots) → {desired}; the next to go stays {keep_s:.3g} s unneeded "
-    "(first guess, {played} requests seen, a second of waiting worth {price:.2g} worker-s)"
-)
+NEED = "{level} requests / ({fill:g} x {slots} slots) → {desired}"
+NEED_AND_SPARE = "{level} requests / ({fill:g} x {slots} slots) + {spare} to spare → {desired}"
+KEEP = "; the next to go stays {keep_s:.3g} s unneeded "
+FOLLOW = "(best of {rules} rules over {played} requests, a second of waiting worth {price:.2g} worker-s)"
+LEARNING = "(first guess, {played} requests seen, a second of waiting worth {price:.2g} worker-s)"
 
 
 def by_value(policy: Auto, memory: Memory, seen: Observation) -> Decision:
-    """desired = ceil((queued + running) / (fill x slots)), at least one while somebody waits; surplus workers are kept
-    for a time, under most rules half as long for each further one. Fill and times are those of the rule that leads."""
+    """desired = ceil((queued + running) / (fill x slots)), and some to spare while that is not 0; surplus workers are
+    kept for a time, under most rules half as long for each further one. Fill, spare workers and times are those of the
+    rule that leads."""
     held = memory if isinstance(memory, Learned) else Learned()
     held = repriced(policy, held, seen)
     price = price_of(policy, held)
@@ -42,13 +40,16 @@ def by_value(policy: Auto, memory: Memory, seen: Observation) -> Decision:
     rules = rules_for(seen.slots)
     rule = rules[held.leader]
     level = seen.queued + seen.running
-    desired = max(int(-(-level // (rule.fill * seen.slots))), 1 if seen.queued else 0)
+    desired = int(-(-level // (rule.fill * seen.slots))) + rule.spare if level else 0
     keep_s = rule.kept_s(seen.live - seen.baseline)
     numbers: dict[str, Number] = {
         "level": level, "fill": rule.fill, "slots": seen.slots, "desired": desired, "keep_s": keep_s,
         "rules": len(rules), "played": held.played, "price": price,
     }  # fmt: skip
+    if rule.spare:
+        numbers["spare"] = rule.spare
+    how = (NEED_AND_SPARE if rule.spare else NEED) + KEEP
     known = held.played >= LEARNING_UNTIL
-    why = Reason("follow", FOLLOW, numbers) if known else Reason("learning", LEARNING, numbers)
+    why = Reason("follow", how + FOLLOW, numbers) if known else Reason("learning", how + LEARNING, numbers)
     # Not 0: that would cancel workers in their cold start whenever the queue is short for a moment.
     return Decision(desired, why, held, keep_ns=max(1, int(keep_s * SECOND_NS)))

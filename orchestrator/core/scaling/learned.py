@@ -9,6 +9,7 @@ from orchestrator.contract.base import SECOND_NS
 from orchestrator.core.scaling.portfolio import (
     COLD_GUESS_S,
     SERVICE_GUESS_S,
+    first_guess,
     played_shape,
     prior_cost,
     rules_for,
@@ -84,11 +85,17 @@ class Learned(Memory):
         """Mean service time lately."""
         return self.service_sum_s / self.service_weight if self.service_weight else SERVICE_GUESS_S
 
+    @property
+    def load(self) -> float:
+        """Requests in service on average so far, if none had to wait: by the gaps between arrivals, so one is none."""
+        return max(0, self.arrived - 1) * self.service_s / max(self.budgeted_s, self.service_s, 1e-3)
+
 
 def learned(held: Learned, seen: Observation, wait_price: float) -> Learned:
     """`held` and what `seen` adds. The same observation without events changes nothing, however often it comes."""
     shape = (seen.baseline, seen.maximum, seen.slots)
-    reborn = held.began_ns is None or held.shape != shape
+    # Shadows of another version's rules are as strange as those of another shape.
+    reborn = held.began_ns is None or held.shape != shape or len(held.shadows) != len(rules_for(seen.slots))
     if not reborn and not (seen.arrivals or seen.served or seen.cold_starts):
         return held
     if held.began_ns is None:
@@ -194,9 +201,10 @@ def _played(held: Learned) -> Learned:
 
 def _leader(held: Learned, wait_price: float, before: int | None) -> int:
     """The rule with the least cost so far, its prior included; `before` unless another is clearly cheaper."""
-    slots = held.shape[2]
+    slots, cold_s = held.shape[2], held.cold_s
+    guess = first_guess(slots, held.service_s, held.load, cold_s, wait_price)
     costs = [
-        worked_s + wait_price * waited_s + prior_cost(rule, slots, held.service_s, held.cold_s, wait_price)
+        worked_s + wait_price * waited_s + prior_cost(rule, guess, slots, cold_s, wait_price)
         for rule, (worked_s, waited_s) in zip(rules_for(slots), held.scores, strict=True)
     ]
     best = min(range(len(costs)), key=costs.__getitem__)

@@ -7,8 +7,8 @@ best of 77 settings of other families). Wider meshes did not do better: two neig
 from __future__ import annotations
 
 from functools import cache
-from math import log
-from typing import Final
+from math import log, sqrt
+from typing import Final, NamedTuple
 
 from orchestrator.core.scaling.shadow import Rule, Shape
 
@@ -17,10 +17,18 @@ FILLS_OF_MANY: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """For workers of several slots: below 1 there is room to spare before anybody waits."""
 KEEPS_S: Final = (0.0, 5.0, 15.0, 40.0, 100.0, 300.0, 900.0, 2_700.0)
 
+SPARES: Final = ((1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2), (1.0, 3))
+"""For several slots: fills with so many workers to spare while there is a request. Chance grows with the root of the
+load, so room by fill alone is too little for a few requests or too much for many."""
+SPARE_KEEPS_S: Final = (15.0, 100.0, 300.0, 900.0)
+
 TAPER: Final = 0.5
 """Each further worker is kept half as long: worth 1% on sparse traffic, up to 11% on bursts over many workers."""
 EVEN_KEEPS_S: Final = (100.0, 300.0, 900.0)
 """Times for which all are kept alike, too: for bursts that come back and need them all."""
+
+SPARE_DISTANCE: Final = 0.7
+"""A worker more or less to spare is as far as a factor of two in fill or time."""
 
 SLOTS_PLAYED: Final = 8
 """Workers of more slots are played with fewer, and every so many-th request: it bounds the work and the memory."""
@@ -30,8 +38,16 @@ COLD_GUESS_S: Final = 30.0
 """Before the first cold start is over."""
 DOUBT: Final = 1.0
 """Cold starts' worth of evidence that it takes to leave the prior by a factor e."""
-DOUBT_OF_MANY: Final = 4.0
-"""The same for several slots, where a burst of requests says as much as one request does otherwise."""
+DOUBT_OF_MANY: Final = 12.0
+"""The same for several slots, where a burst is one event of many requests, and a few bursts are no law yet."""
+
+
+class Guess(NamedTuple):
+    """A rule between those of the portfolio."""
+
+    fill: float
+    keep_s: float
+    spare: float
 
 
 def thinning(slots: int) -> int:
@@ -47,24 +63,43 @@ def played_shape(baseline: int, maximum: int, slots: int) -> Shape:
 @cache
 def rules_for(slots: int) -> tuple[Rule, ...]:
     """The portfolio of an endpoint whose workers take `slots` requests."""
-    keeps = [*((keep_s, TAPER) for keep_s in KEEPS_S), *((keep_s, 1.0) for keep_s in EVEN_KEEPS_S)]
-    return tuple(Rule(fill, *keep) for fill in (FILLS if slots == 1 else FILLS_OF_MANY) for keep in keeps)
-
-
-def prior_cost(rule: Rule, slots: int, service_s: float, cold_s: float, wait_price: float) -> float:
-    """Worker-seconds that `rule` is held to have wasted before it was watched: its distance from a first guess.
-
-    The guess: with one slot, another worker for as many waiters as would have to wait for each other longer than its
-    cold start is worth, 1 + 2 x cold start / (wait price x service time); kept for 30% of what a miss costs in waiting,
-    which is next to nothing where cold starts are short. With several, `fill` follows a low power of the same ratio,
-    and a worker is kept until that has cost as much as the miss of a quarter of its slots (ski rental: at most twice
-    the best, whatever comes).
-    """
-    ratio = cold_s / (wait_price * max(service_s, 1e-3))
     if slots == 1:
-        doubt, fill, keep_s = DOUBT, min(8.0, 1 + 2 * ratio), 0.3 * wait_price * cold_s
-    else:
-        doubt, fill = DOUBT_OF_MANY, min(4.0, max(0.5, 0.75 * ratio**0.15))
-        keep_s = min(KEEPS_S[-1], cold_s * (1 + wait_price * slots / 4))
-    distance = abs(log((rule.keep_s + 3) / (keep_s + 3))) + abs(log(rule.fill / fill))
-    return doubt * cold_s * (1 + wait_price) * distance
+        return tuple(Rule(fill, *keep) for fill in FILLS for keep in _keeps(KEEPS_S))
+    plain = (Rule(fill, *keep) for fill in FILLS_OF_MANY for keep in _keeps(KEEPS_S))
+    return (*plain, *(Rule(fill, *keep, spare) for fill, spare in SPARES for keep in _keeps(SPARE_KEEPS_S)))
+
+
+def _keeps(times_s: tuple[float, ...]) -> list[tuple[float, float]]:
+    """With what is left of them for each further worker."""
+    return [*((keep_s, TAPER) for keep_s in times_s), *((keep_s, 1.0) for keep_s in EVEN_KEEPS_S)]
+
+
+def prior_cost(rule: Rule, guess: Guess, slots: int, cold_s: float, wait_price: float) -> float:
+    """Worker-seconds that `rule` is held to have wasted before it was watched: its distance from the first guess."""
+    distance = abs(log((rule.keep_s + 3) / (guess.keep_s + 3))) + abs(log(rule.fill / guess.fill))
+    distance += SPARE_DISTANCE * abs(rule.spare - guess.spare)
+    return (DOUBT if slots == 1 else DOUBT_OF_MANY) * cold_s * (1 + wait_price) * distance
+
+
+def first_guess(slots: int, service_s: float, load: float, cold_s: float, wait_price: float) -> Guess:
+    """What is good before a rule has been watched. `load` is requests in service, on average so far.
+
+    With one slot: another worker for as many waiters as would have to wait for each other longer than its cold start is
+    worth, 1 + 2 x cold start / (wait price x service time); kept for 30% of what a miss costs in waiting, which is next
+    to nothing where cold starts are short.
+
+    With several a worker serves many requests in the time of its start, so a rise of the load that finds none ready
+    costs more than a worker that stands by: the more so, the dearer waiting and the longer the start. Hence room to
+    spare by the root of the load, as chance grows (square-root staffing), up to three workers of it, on top of a fill
+    that lets some wait where waiting is cheap. A worker is kept until that has cost as much as the miss of a quarter of
+    its slots (ski rental: at most twice the best, whatever comes).
+    """
+    if slots == 1:
+        ratio = cold_s / (wait_price * max(service_s, 1e-3))
+        return Guess(min(8.0, 1 + 2 * ratio), 0.3 * wait_price * cold_s, 0.0)
+    at_stake = wait_price * cold_s
+    return Guess(
+        fill=min(2.5, max(1.0, 1.5 * wait_price**-0.25)),
+        keep_s=min(KEEPS_S[-1], cold_s + at_stake * slots / 4),
+        spare=min(3.0, min(4.0, max(0.0, 0.7 * log(max(at_stake, 1e-3) / 6))) * sqrt(load) / slots),
+    )

@@ -1,9 +1,10 @@
 """A shadow: what one fixed rule would have cost on the endpoint's own traffic, played along in virtual time.
 
-The rule: want one worker for every `fill` x slots requests in the system, let a worker go once it has not been needed
-for `keep_s`, the further ones perhaps sooner. A shadow is a small simulation of that rule: first come first served,
-cold starts of the learned length, the baseline always there. It keeps two sums, autoscaled worker-seconds and seconds
-waited, from which the price of waiting makes a cost (research notes, autoscaling.md 3.2).
+The rule: want one worker for every `fill` x slots requests in the system, and `spare` more while there are any; let a
+worker go once it has not been needed for `keep_s`, the further ones perhaps sooner. A shadow is a small simulation of
+that rule: first come first served, cold starts of the learned length, the baseline always there. It keeps two sums,
+autoscaled worker-seconds and seconds waited, from which the price of waiting makes a cost (research notes,
+autoscaling.md 3.2).
 
 Workers are numbered by level: the n-th is needed while n of them are. Which worker is idle follows from that, as if
 requests were packed: the executor's reserve ring comes to the same.
@@ -26,6 +27,9 @@ class Rule(NamedTuple):
     """Seconds that the first autoscaled worker is kept although it is not needed,"""
     taper: float = 1.0
     """and what of them is left for each further one: the tenth is missed less often than the first."""
+
+    spare: int = 0
+    """Workers beyond that while there is any request: room for what comes, which does not grow with the load."""
 
     def kept_s(self, autoscaled: int) -> float:
         """Seconds for the last of so many autoscaled workers."""
@@ -76,10 +80,11 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
     now_s, ready, _, _, queued, dispatched, _, worked_s, waited_s = shadow
     starting, running, needed_s = list(shadow.starting), list(shadow.running), list(shadow.needed_s)
     baseline, maximum, slots = shape
-    per_worker, ring = rule.fill * slots, len(services_s)
+    per_worker, spare_workers, ring = rule.fill * slots, rule.spare, len(services_s)
     kept_s = [rule.kept_s(live - baseline) for live in range(maximum + 1)]
     busy = -(-len(running) // slots)
-    wanted = min(maximum, int(-(-(queued + len(running)) // per_worker)))
+    requests = queued + len(running)
+    wanted = min(maximum, int(-(-requests // per_worker)) + spare_workers) if requests else 0
     for arrival_s in arrivals_s:
         while True:
             live = ready + len(starting)
@@ -105,7 +110,8 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
                 queued -= 1
                 dispatched += 1
             busy = -(-len(running) // slots)
-            wanted = min(maximum, int(-(-(queued + len(running)) // per_worker)))
+            requests = queued + len(running)
+            wanted = min(maximum, int(-(-requests // per_worker)) + spare_workers) if requests else 0
             for level in range(max(busy, wanted) + 1, before + 1):
                 needed_s[level] = now_s
             spare = not queued and ready > max(baseline, busy) and live > wanted
@@ -120,7 +126,8 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
             busy = -(-len(running) // slots)
         else:
             queued += 1
-        wanted = min(maximum, int(-(-(queued + len(running)) // per_worker)))
+        requests = queued + len(running)
+        wanted = min(maximum, int(-(-requests // per_worker)) + spare_workers) if requests else 0
         for _ in range(max(wanted, 1 if queued else 0) - live):
             insort(starting, now_s + cold_s)
     return Shadow(

@@ -36,9 +36,10 @@ def test_percentiles_are_values_that_were_seen() -> None:
 
 
 def test_units_stand_beside_the_figures() -> None:
-    shown = fields(Measured(612.4, 11.0, 31.5, 40.0, 0.182, 0.24, 15_573.0, 107.0))
+    shown = fields(Measured(612.4, 11.0, 31.5, 40.0, 0.182, 0.24, 3.9, 15_573.0, 107.0))
     assert shown["CPU"] == "18.2% of a core at rest, 24.0% with keys (goal: 25%)"
     assert "p95 31.5 ms" in shown["key to picture"]
+    assert shown["pictures"] == "3.9 a second (of 4 that were offered)"
 
 
 def test_it_measures_a_real_dashboard_on_a_terminal() -> None:
@@ -49,4 +50,5 @@ def test_it_measures_a_real_dashboard_on_a_terminal() -> None:
     measured = json.loads(result.stdout)["measured"]
     assert 0 < measured["key_p50_ms"] <= measured["key_p95_ms"] <= measured["key_max_ms"]
     assert 0 < measured["cpu_share"] < 2
+    assert 0 < measured["frames_per_s"] <= 8
     assert measured["first_paint_ms"] > 50
