@@ -32,6 +32,8 @@ WAITED_MAX: Final = 0.01
 AGREEING: Final = 0.8
 """Share of the rounds that must come to the verdict of their median."""
 MIB: Final = 1024 * 1024
+MICROSECONDS: Final = 1_000_000
+"""In a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,9 @@ def _paced_rows(results: Results) -> Iterator[list[str]]:
     yield ["p99 of the client's own lateness", *(f"{paced.late_p99_us:,.0f}" for paced in results.paced.values())]
     yield ["requests/s reached", *(f"{paced.rate:,.0f}" for paced in results.paced.values())]
     yield ["CPU per request", *(f"{paced.cpu_us:,.1f}" if paced.cpu_us else "–" for paced in results.paced.values())]
+    # Why a tail is long: a pause is made up for only in what is left of the core.
+    busy = (paced.rate * paced.cpu_us / MICROSECONDS for paced in results.paced.values())
+    yield ["how busy its core was", *(f"{share:.0%}" if share else "–" for share in busy)]
     yield ["kept from its core", *(f"{paced.waited:.1%}" for paced in results.paced.values())]
 
 
