@@ -9,7 +9,6 @@ from app.cli.options import Settings
 from app.cli.output import Column, print_blank, print_fields, print_json, print_table, say
 from app.cli.session import Session, find_endpoint, talk
 from app.format import (
-    ABSENT,
     NOTHING,
     age,
     count,
@@ -251,15 +250,3 @@ def _details(view: EndpointView, state: Snapshot) -> list[tuple[str, str]]:
         lines.append(("problem", view.problem.message))
         lines.extend(("", line) for line in view.problem.log)
     return lines
-
-
-def cold_start_text(worker: WorkerView) -> str:
-    """The phases of a start, such as `created 12 ms, healthy 900 ms`."""
-    phases = worker.cold_start
-    named = {
-        "created": phases.created_ms,
-        "started": phases.started_ms,
-        "healthy": phases.healthy_ms,
-        "first byte": phases.first_byte_ms,
-    }
-    return ", ".join(f"{name} {latency(ms)}" for name, ms in named.items() if ms is not None) or ABSENT

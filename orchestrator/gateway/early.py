@@ -24,7 +24,7 @@ PATIENCE_NS: Final = 30 * SECOND_NS
 class Early:
     """One such request. `admit` is what would have been done with it at once."""
 
-    __slots__ = ("_admit", "_client", "_complete", "_head", "_held", "_request_id", "_since_ns", "_spans")
+    __slots__ = ("_admit", "_client", "_complete", "_head", "_request_id", "_since_ns", "_spans")
 
     def __init__(
         self,
@@ -39,12 +39,10 @@ class Early:
         self._admit = admit
         self._since_ns = client.hub.now()
         self._spans: list[bytes] = []
-        self._held = 0
         self._complete = False
 
     def body(self, span: bytes) -> None:
         self._spans.append(span)
-        self._held += len(span)
         self._client.hold_for_buffer(True)
 
     def body_end(self) -> None:
@@ -85,7 +83,3 @@ class Early:
 
     def cut(self, refusal: Refusal, *, failed: bool) -> None:
         self._client.refuse(refusal, self._request_id)
-
-    def overhang(self) -> int:
-        """It may hold what a waiting body may."""
-        return max(0, self._held - self._client.hub.limits.buffer_bytes)
