@@ -6,8 +6,11 @@ who works is asked of the lane and of the connections; the number of arrivals fo
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import compress
+from operator import not_
 
 from orchestrator.core.events import LaneSeen, SlotSeen
 from orchestrator.core.lane import Lane, Slot
@@ -32,17 +35,17 @@ class LaneFeed:
         view = seen(lane)
         working = [work for slot in lane.slots.values() if slot.in_flight for work in in_flight(slot)]
         ended = self.meter.ended(self._ended, QUEUE_SEEN_MAX)
-        arrivals = [*view.queue, *(arrived_ns for arrived_ns, _ in working), *(e.arrived_ns for e in ended)]
+        arrivals = sorted([*view.queue, *(arrived_ns for arrived_ns, _ in working), *ended.arrived_ns])
         present = view.queued + view.running
         arrived = max(0, self.meter.recorded - self._ended + present - self._present)
         # Those that came at the very instant of the last reading were told then: of the candidates, the newest count.
-        new = sorted(at_ns for at_ns in arrivals if at_ns >= self._read_ns)[-arrived:] if arrived else []
+        new = arrivals[bisect_left(arrivals, self._read_ns) :][-arrived:] if arrived else []
         found = replace(
             view,
             running_since=tuple(self._since(now_ns, view.running, [since for _, since in working])),
             arrived=arrived,
             arrivals=tuple(new[:QUEUE_SEEN_MAX]),
-            served=tuple(e.service_ns for e in ended if not e.failed and e.service_ns > 0),
+            served=tuple(ns for ns in compress(ended.service_ns, map(not_, ended.failed)) if ns > 0),
         )
         self._ended, self._present, self._read_ns = self.meter.recorded, present, now_ns
         return found

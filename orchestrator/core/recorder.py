@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 from typing import Final
 
 from orchestrator.core.history import MINUTE_NS, Counts, Minute, Requests
@@ -67,13 +68,12 @@ class Recorder:
         """Note requests one by one. One that was refused at the door never was the endpoint's load."""
         kept = self._requests.setdefault(slug, Requests())
         room = REQUESTS_A_MINUTE - len(kept.arrived_ns)
-        ended = meter.ended(self._read[slug], room) if room > 0 else []
-        kept.missed += meter.recorded - self._read[slug] - len(ended)
+        ended = meter.ended(self._read[slug], room)
+        kept.missed += meter.recorded - self._read[slug] - len(ended.arrived_ns)
         self._read[slug] = meter.recorded
-        for request in ended:
-            if request.total_ns > 0:
-                kept.arrived_ns.append(request.arrived_ns)
-                kept.service_ns.append(request.service_ns)
+        load = [total_ns > 0 for total_ns in ended.total_ns]
+        kept.arrived_ns.extend(compress(ended.arrived_ns, load))
+        kept.service_ns.extend(compress(ended.service_ns, load))
 
     def _attribute(self, served: Mapping[str, int], intervals: Mapping[str, str]) -> None:
         for worker_id, count in served.items():
