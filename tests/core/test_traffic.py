@@ -192,6 +192,37 @@ def test_it_says_what_a_plain_list_would(steps: list[tuple[int, int, int, bool, 
     plain.check(meter, now + SECOND_NS)
 
 
+@settings(deadline=None, max_examples=60)
+@given(before=st.integers(RING - 30, RING + 30), since=st.integers(0, 40), limit=st.integers(-1, 50), steps=STEPS)
+def test_what_ended_is_told_in_order_over_the_edge_of_the_ring(
+    before: int, since: int, limit: int, steps: list[tuple[int, int, int, bool, bool]]
+) -> None:
+    meter, now = Meter(), START
+    for _ in range(before):
+        meter.record(now, total_ns=1, queue_ns=0, failed=False)
+    told = []
+    for passed, total, queue, failed, _ in steps:
+        now += passed
+        meter.record(now, total_ns=total + queue, queue_ns=queue, failed=failed)
+        told.append((now - total - queue, total + queue, total, failed))
+    ended = meter.ended(before + since, limit)
+    assert list(zip(*ended, strict=True)) == told[since:][: max(limit, 0)]
+    everything = meter.ended(0)
+    assert len(everything.failed) == min(meter.recorded, RING)
+    assert list(zip(*everything, strict=True))[-len(told) or RING :] == told
+
+
+@pytest.mark.parametrize("requests", [257, 5_000, 20_000])
+def test_the_p95_of_a_busy_second_is_within_its_bucket_however_many_there_were(requests: int) -> None:
+    meter = Meter()
+    spread = [1 + n * 7_919 % 2_000 for n in range(requests)]
+    for n, total_ms in enumerate(spread):
+        record(meter, START + n, total_ms, failed=n % 3 == 0)
+    replies = sorted(total_ms for n, total_ms in enumerate(spread) if n % 3)
+    told = meter.view(START + SECOND_NS).p95_series_ms[-1]
+    assert told == pytest.approx(replies[-(-len(replies) * 95 // 100) - 1], rel=0.07)
+
+
 def test_a_glance_is_taken_once_a_second_and_of_the_meter_that_is_there() -> None:
     glances, meter = Glances(), Meter()
     record(meter, START)
