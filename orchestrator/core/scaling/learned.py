@@ -32,10 +32,11 @@ RELUCTANCE: Final = 0.03
 """Another rule is followed when it is cheaper by more than this share: near ties would flap."""
 PLAYED_AT_ONCE: Final = 16
 """Requests in one go at the most; fewer at the beginning, when each of them matters."""
-PLAYED_PER_CALL: Final = 32
-"""Bounds the time of one decision."""
-PLAYED_PER_S: Final = 20.0
-"""Requests played on average: at a higher rate the shadows look away in between and their clock stands still."""
+PLAYED_PER_CALL: Final = 192
+"""Requests that one call plays at the most, each rule's counted: bounds the time of one decision."""
+PLAYED_PER_S: Final = 6.0
+"""Requests played on average, about as many as four calls a second can play: at a higher rate the shadows look away in
+between and their clock stands still."""
 PLAYED_IN_A_ROW: Final = 2_000.0
 """Requests after which they do, at a rate that high."""
 
@@ -61,6 +62,8 @@ class Learned(Memory):
     played: int = 0
     last_s: float = 0.0
     """The last arrival played."""
+    turn: int = 0
+    """Rules that have played the next portion already."""
     budget: float = PLAYED_IN_A_ROW
     """Requests that may be played now."""
     budgeted_s: float = 0.0
@@ -117,7 +120,13 @@ def _reborn(held: Learned, seen: Observation, shape: tuple[int, int, int]) -> Le
     rules = rules_for(seen.slots)
     shadow = born(played_shape(*shape), now_s)
     return replace(
-        held, shape=shape, pending_s=(), last_s=now_s, shadows=(shadow,) * len(rules), scores=((0.0, 0.0),) * len(rules)
+        held,
+        shape=shape,
+        pending_s=(),
+        last_s=now_s,
+        turn=0,
+        shadows=(shadow,) * len(rules),
+        scores=((0.0, 0.0),) * len(rules),
     )
 
 
@@ -169,34 +178,44 @@ def _arrivals(held: Learned, seen: Observation) -> Learned:
 
 
 def _played(held: Learned) -> Learned:
-    """Every rule's shadow, on with what is pending, in portions that do not depend on who asked when."""
+    """Every rule's shadow, on with what is pending, in portions that do not depend on who asked when. What does not fit
+    into one call, rules or requests, is left for the next."""
     if not held.services_s:
         return held
     shape, rules = played_shape(*held.shape), rules_for(held.shape[2])
-    pending, played, last_s = held.pending_s, held.played, held.last_s
-    shadows, scores = held.shadows, held.scores
-    limit = played + PLAYED_PER_CALL
-    while played < limit:
+    pending, played, last_s, turn = held.pending_s, held.played, held.last_s, held.turn
+    shadows, scores = list(held.shadows), list(held.scores)
+    left = PLAYED_PER_CALL
+    while True:
         size = min(PLAYED_AT_ONCE, 1 + played // 32)
-        if len(pending) < size:
+        end = min(len(rules), turn + left // size)
+        if len(pending) < size or end == turn:
             break
-        portion, pending = pending[:size], pending[size:]
-        halvings = 0.0
-        for arrival_s in portion:
-            halvings += min(1 / HALF_LIFE, max(0.0, arrival_s - last_s) / HALF_LIFE_S)
-            last_s = arrival_s
-        fade = 0.5**halvings
-        after = tuple(
-            play(shadow, rule, shape, portion, held.services_s, held.cold_s)
-            for shadow, rule in zip(shadows, rules, strict=True)
-        )
-        scores = tuple(
-            (worked_s * fade + new.worked_s - old.worked_s, waited_s * fade + new.waited_s - old.waited_s)
-            for (worked_s, waited_s), old, new in zip(scores, shadows, after, strict=True)
-        )
-        shadows = after
-        played += size
-    return replace(held, pending_s=pending, played=played, last_s=last_s, shadows=shadows, scores=scores)
+        portion = pending[:size]
+        fade = _fade(last_s, portion)
+        for number in range(turn, end):
+            old = shadows[number]
+            new = shadows[number] = play(old, rules[number], shape, portion, held.services_s, held.cold_s)
+            worked_s, waited_s = scores[number]
+            scores[number] = (
+                worked_s * fade + new.worked_s - old.worked_s, waited_s * fade + new.waited_s - old.waited_s
+            )  # fmt: skip
+        left -= (end - turn) * size
+        turn = end
+        if turn == len(rules):
+            turn, played, last_s, pending = 0, played + size, portion[-1], pending[size:]
+    return replace(
+        held, pending_s=pending, played=played, last_s=last_s, turn=turn, shadows=tuple(shadows), scores=tuple(scores)
+    )
+
+
+def _fade(last_s: float, portion: tuple[float, ...]) -> float:
+    """What is left of a score after these arrivals."""
+    halvings = 0.0
+    for arrival_s in portion:
+        halvings += min(1 / HALF_LIFE, max(0.0, arrival_s - last_s) / HALF_LIFE_S)
+        last_s = arrival_s
+    return 0.5**halvings
 
 
 def _leader(held: Learned, wait_price: float, before: int | None) -> int:

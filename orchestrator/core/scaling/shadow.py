@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
     starting, running, needed_s = list(shadow.starting), list(shadow.running), list(shadow.needed_s)
     baseline, maximum, slots = shape
     per_worker, spare_workers, ring = rule.fill * slots, rule.spare, len(services_s)
-    kept_s = [rule.kept_s(live - baseline) for live in range(maximum + 1)]
+    kept_s = _kept_s(rule, baseline, maximum)
     busy = -(-len(running) // slots)
     requests = queued + len(running)
     wanted = min(maximum, int(-(-requests // per_worker)) + spare_workers) if requests else 0
@@ -133,3 +134,10 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
     return Shadow(
         now_s, ready, tuple(starting), tuple(running), queued, dispatched, tuple(needed_s), worked_s, waited_s
     )
+
+
+@lru_cache(maxsize=4_096)
+def _kept_s(rule: Rule, baseline: int, maximum: int) -> tuple[float, ...]:
+    """By the number of workers: how long the last of them is kept. A play of one request would spend half its time on
+    the powers."""
+    return tuple(rule.kept_s(live - baseline) for live in range(maximum + 1))
