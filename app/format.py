@@ -109,6 +109,13 @@ def latency(span_ms: int | None) -> str:
     return f"{span_ms // 3_600_000}h {span_ms // 60_000 % 60:02d}m"
 
 
+def wait(span_s: float) -> str:
+    """A time that requests waited, in at most seven characters: `0.0 s`, `85 ms`, `12.3 s`, `1,607 s`."""
+    if span_s >= 99.95:
+        return f"{span_s:,.0f} s"
+    return f"{span_s * 1_000:.0f} ms" if 0.0005 <= span_s < 0.0995 else f"{span_s:.1f} s"
+
+
 def count(number: int) -> str:
     """A count in at most six characters: `0`, `1,234`, `12.3k`, `4.5M`, `1.2G`."""
     if number < 10_000:
@@ -154,6 +161,13 @@ def temperature(value_c: int | None) -> str:
 def clock(at_ns: int, zone: tzinfo | None = None) -> str:
     """The time of day `HH:MM:SS` of an instant, in `zone` (None: this machine's)."""
     return datetime.fromtimestamp(at_ns // _SECOND_NS, UTC).astimezone(zone).strftime("%H:%M:%S")
+
+
+def day(at_ns: int, zone: tzinfo | None = None) -> str:
+    """The date of an instant and how far its times are from UTC: `2026-03-01 UTC`, `2026-03-01 UTC+01:00`."""
+    local = datetime.fromtimestamp(at_ns // _SECOND_NS, UTC).astimezone(zone)
+    offset = f"{local:%z}"
+    return f"{local:%Y-%m-%d} UTC" + ("" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}")
 
 
 def plain(text: str) -> str:

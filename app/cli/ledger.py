@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,7 +28,11 @@ from orchestrator.contract.query import AskBackup, AskJournal, AskVerify, Verifi
 
 PAGE_ROWS: Final = 2_000
 COPY_S: Final = 3_600.0
-DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?Z?)?")
+DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?)?")
+"""UTC, unless it says how far it is from it."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+LATEST_NS: Final = (1 << 63) - 1
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs a cell that begins so; such a text gets an apostrophe in front."""
 
@@ -62,19 +66,25 @@ class Filters:
 
 
 def parse_instant(option: str, text: str, now_ns: int) -> int:
-    """Nanoseconds of `2026-03-01`, `2026-03-01T12:00` (UTC) or of a span before now, such as `24h`."""
+    """Nanoseconds of `2026-03-01`, `2026-03-01T12:00` (UTC), `2026-03-01 12:00:07.250+01:00`, or of a span before now,
+    such as `24h`. Raises CliError naming `option`, also for what is before 1970 or after 2262."""
     if DATE.fullmatch(text):
         try:
-            moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
+            moment = datetime.fromisoformat(text)
         except ValueError as error:
             raise CliError(f"{option}: '{text}' is no date", Exit.USAGE) from error
-        return int(moment.timestamp()) * SECOND_NS
-    try:
-        return now_ns - parse_span(option, text) * SECOND_NS
-    except CliError as error:
-        text = plain(text)
-        hint = "write it as 2026-03-01, 2026-03-01T12:00 (UTC) or, counted back from now, 24h"
-        raise CliError(f"{option}: '{text}' is no time; {hint}", Exit.USAGE) from error
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        at_ns = (moment - EPOCH) // MICROSECOND * 1_000
+    else:
+        try:
+            at_ns = now_ns - parse_span(option, text) * SECOND_NS
+        except CliError as error:
+            hint = "write it as 2026-03-01, 2026-03-01T12:00 (UTC, or with +01:00 behind it) or, counted back, 24h"
+            raise CliError(f"{option}: '{plain(text)}' is no time; {hint}", Exit.USAGE) from error
+    if not 0 <= at_ns <= LATEST_NS:
+        raise CliError(f"{option}: '{text}' is not between 1970 and 2262", Exit.USAGE)
+    return at_ns
 
 
 async def read_rows(session: Session, query: AskJournal) -> AsyncIterator[JournalRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Settings:
     def owner(self) -> str:
         """Whom something new belongs to."""
         return self.account or DEFAULT_ACCOUNT
+
+    @property
+    def account_argument(self) -> list[str]:
+        """As the orchestrator's own programs take it."""
+        return [] if self.account is None else [f"--account={self.account}"]
 
     @property
     def json(self) -> bool:
@@ -98,6 +104,16 @@ class WholeOrDefault(click.ParamType[int | str]):
             return int(value)
         except ValueError:
             self.fail(f"'{plain(str(value))}' is neither a whole number nor the word default", param, ctx)
+
+
+class Within(click.FloatRange):
+    """A number between two bounds. NaN is none: it is neither below the one nor above the other."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"'{plain(str(value))}' is no number", param, ctx)
+        return number
 
 
 class Lazy(NamedTuple):

@@ -91,11 +91,15 @@ def _report(settings: Settings, name: str, *arguments: str) -> None:
 def run_program(arguments: Sequence[str], timeout_s: float, program: str = CHECKS) -> dict[str, Any]:
     """Run a program of the orchestrator's with a verb that needs no running orchestrator; the JSON it prints.
 
-    Raises CliError with the last sentence and the status of one that failed."""
+    Raises CliError with the last sentence and the status of one that failed, and the command that repeats it where it
+    gives one."""
     done = _run(Request(program, tuple(arguments), timeout_s))
     if done.code:
         known = {code.value for code in Exit}
-        raise CliError(last_sentence(done), Exit(done.code) if done.code in known else Exit.FAILURE)
+        said = sentences(done)
+        repeat = said[-1] if len(said) > 1 and said[-1].startswith("repeat: ") else ""
+        message = said[-2].removeprefix("gpudeck: ") if repeat else last_sentence(done)
+        raise CliError(message, Exit(done.code) if done.code in known else Exit.FAILURE, repeat)
     document = json.loads(done.document)
     assert isinstance(document, dict), "these verbs print an object"
     return document

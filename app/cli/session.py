@@ -149,6 +149,23 @@ def talk(work: Callable[[Session], Awaitable[Result]]) -> Result:
     return complete(whole)
 
 
+def until_now() -> list[str]:
+    """The argument that tells a study of recorded traffic the time by the clock of the orchestrator that runs; none
+    when none runs, whose files then say when it was last there."""
+
+    async def ask() -> list[str]:
+        client = SocketClient(here().socket_file)
+        try:
+            await client.hello()
+            return [f"--until-ns={(await Session(client).everything()).taken_at_ns}"]
+        except NotRunning:
+            return []
+        finally:
+            await client.aclose()
+
+    return complete(ask)
+
+
 def complete(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run `work` in an event loop of its own; turn what can go wrong on the way into a CliError."""
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.cli.options import Settings
-from app.cli.output import Column, print_blank, print_fields, print_json, print_table
+from app.cli.output import Column, print_blank, print_fields, print_json, print_lines, print_table
 from app.cli.reports import run_program
-from app.format import count, money, plain, rate_per_hour
+from app.cli.session import until_now
+from app.format import count, money, plain, rate_per_hour, wait
 from app.present.amounts import minute
 from app.reporting import STUDY
 
@@ -17,7 +18,7 @@ REPLAY_S: Final = 1_800.0
 
 def show_whatif(settings: Settings, slug: str, arguments: Sequence[str], *, everything: bool) -> None:
     """Raises CliError for an unknown endpoint or too little recorded traffic."""
-    found = run_program(["whatif", slug, *arguments], REPLAY_S, STUDY)
+    found = run_program(["whatif", slug, *arguments, *settings.account_argument, *until_now()], REPLAY_S, STUDY)
     if settings.json:
         print_json(found)
         return
@@ -28,8 +29,8 @@ def show_whatif(settings: Settings, slug: str, arguments: Sequence[str], *, ever
     rates = f"{rate_per_hour(price['baseline_uh'])} baseline, {rate_per_hour(price['autoscale_uh'])} autoscaled"
     print_fields(
         {
-            "traffic": f"{count(found['requests'])} requests, {span}, {found['load']:.2f} at a time{missed}",
-            "cold start": f"{cold['median_s']:.1f} s, {measured}",
+            "traffic": f"{count(found['requests'])} requests, {span}, {found['load']:.2g} at a time on average{missed}",
+            "cold start": f"{wait(cold['median_s'])}, {measured}",
             "prices": f"{price['gpu_type']} in {price['book']}: {rates}",
         }
     )
@@ -40,7 +41,7 @@ def show_whatif(settings: Settings, slug: str, arguments: Sequence[str], *, ever
         print_blank()
         _print_levels(found["levels"], found["ratio"])
     print_blank()
-    print_fields([("", found["recommendation"])])
+    print_lines(plain(said) for said in (found["recommendation"], found["caution"]) if said)
 
 
 def _print_settings(rows: Sequence[dict[str, Any]]) -> None:
@@ -50,7 +51,7 @@ def _print_settings(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         notes = [note for note, on in (("now", row["now"]), ("take this", row["recommended"] and not row["now"])) if on]
         name = plain(row["name"]) + (f"  ({', '.join(notes)})" if notes else "")
-        waits = [f"{row[key]:.1f} s" for key in ("wait_p50_s", "wait_p95_s", "wait_p99_s")]
+        waits = [wait(row[key]) for key in ("wait_p50_s", "wait_p95_s", "wait_p99_s")]
         mark = "*" if row["best"] else ""
         starts = f"{row['cold_starts']:.0f}"
         table.append([mark, name, money(row["cost_u"]), rate_per_hour(row["per_hour_u"]), *waits, starts])
@@ -71,5 +72,5 @@ def _print_levels(levels: Sequence[dict[str, Any]], ratio: float) -> None:
         ]
         for level in levels
     ]
-    print_fields([("", f"A worker that is on for more than {ratio:.1%} of the time is cheaper as baseline.")])
+    print_lines([f"A worker that is on for more than {ratio:.1%} of the time is cheaper as baseline."])
     print_table(columns, table)

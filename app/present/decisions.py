@@ -1,4 +1,4 @@
-"""The decision journal, newest first: when, how many workers were wanted, by which rule, and on what numbers."""
+"""The decision journal, newest first, by day: when, how many workers were wanted, by which rule, on what numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Final
 
-from app.format import cells, clock, plain
+from app.format import cells, clock, day, plain
 from app.present.text import Line, Span, Tone, clip_line, line, width, wrap
 from orchestrator.contract.decision import DecisionLine
 
@@ -24,11 +24,23 @@ _WANTS: Final = 9
 
 
 def rows(lines: Iterable[DecisionLine], room: int, zone: tzinfo | None) -> list[Line]:
-    """A head line for each decision, and its sentence below where it does not fit beside."""
+    """Under the date of its day, a line for each decision, and more below it where its sentence does not fit beside."""
     found: list[Line] = []
+    of_day = ""
     for one in reversed(tuple(lines)):
+        if (date := day(one.at_ns, zone)) != of_day:
+            of_day = date
+            found.append(clip_line(line(Span(date, Tone.MUTED)), room))
         found.extend(_rows(one, room, zone))
     return found
+
+
+def sentence(one: DecisionLine) -> str:
+    """Why, and what kept it from being done in full."""
+    why = plain(one.why)
+    if one.asked > one.desired:
+        return f"{why}; the maximum is {one.desired}"
+    return f"{why}; the baseline is {one.desired}" if one.asked < one.desired else why
 
 
 def _rows(one: DecisionLine, room: int, zone: tzinfo | None) -> list[Line]:
@@ -37,7 +49,10 @@ def _rows(one: DecisionLine, room: int, zone: tzinfo | None) -> list[Line]:
     indent = width(head)
     if one.obstacle is not None:
         head = line(head, Span(f"{OBSTACLES.get(one.obstacle, plain(one.obstacle))}  ", Tone.STARTING))
-    sentence = plain(one.why) + (f" (asked for {one.asked})" if one.asked != one.desired else "")
-    if width(head) + cells(sentence) <= room:
-        return [line(head, Span(sentence, Tone.PLAIN))]
-    return [clip_line(head, room), *(line(" " * indent, each) for each in wrap(sentence, max(room - indent, 10)))]
+    why = sentence(one)
+    if width(head) + cells(why) <= room:
+        return [line(head, Span(why, Tone.PLAIN))]
+    below = [line(" " * indent, each) for each in wrap(why, max(room - indent, 10))]
+    if one.obstacle is not None:
+        return [clip_line(head, room), *below]
+    return [line(head, *wrap(why, max(room - indent, 10))[:1]), *below[1:]]

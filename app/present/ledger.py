@@ -11,7 +11,7 @@ from app.format import count, duration, plain, rate_per_hour, rate_per_second
 from app.present import evidence, table
 from app.present.amounts import exact_money, hours, instant
 from app.present.table import Column
-from app.present.text import BLANK, Line, Span, Tone, flow, line, on_ground, pad, wrap
+from app.present.text import BLANK, Line, Span, Tone, flow, line, wrap
 from orchestrator.contract.accounting import JournalRow, Statement, StatementLine
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.query import Verification
@@ -81,14 +81,7 @@ def _searched(row: JournalRow) -> str:
 
 def journal_rows(rows: Sequence[JournalRow], chosen: int, room: int) -> list[Line]:
     """A head and one line a row; the chosen one on a ground of its own."""
-    if not rows:
-        return []
-    columns = table.choose(COLUMNS, room, 2)
-    lines = [table.head(columns, 2)]
-    for index, row in enumerate(rows):
-        drawn = table.row(_cells(row), columns, 2)
-        lines.append(on_ground(pad(drawn, room), Tone.SELECTED) if index == chosen else drawn)
-    return lines
+    return table.listing(COLUMNS, map(_cells, rows), chosen, room) if rows else []
 
 
 def _cells(row: JournalRow) -> dict[str, Line]:

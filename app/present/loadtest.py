@@ -10,7 +10,7 @@ from app.loadtest.outcome import Outcome, Second, differences
 from app.present import table
 from app.present.chart import area
 from app.present.table import Column
-from app.present.text import BLANK, Line, Span, Tone, flow, line, on_ground, pad, spread, wrap
+from app.present.text import BLANK, Line, Span, Tone, flow, line, spread, wrap
 
 COLUMNS: Final = (
     Column("when", "WHEN", 8),
@@ -135,14 +135,7 @@ def advice_rows(outcome: Outcome, setup: str, room: int) -> list[Line]:
 
 def earlier_rows(outcomes: Sequence[Outcome], chosen: int, room: int) -> list[Line]:
     """Saved tests, newest first; `chosen` is the number of the one under the cursor."""
-    if not outcomes:
-        return []
-    columns = table.choose(COLUMNS, room, 2)
-    lines = [table.head(columns, 2)]
-    for index, outcome in enumerate(outcomes):
-        row = table.row(_cells(outcome), columns, 2)
-        lines.append(on_ground(pad(row, room), Tone.SELECTED) if index == chosen else row)
-    return lines
+    return table.listing(COLUMNS, map(_cells, outcomes), chosen, room) if outcomes else []
 
 
 def _cells(outcome: Outcome) -> dict[str, Line]:

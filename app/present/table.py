@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.present.text import Line, Span, Tone, line, pad
+from app.present.text import Line, Span, Tone, line, on_ground, pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,18 @@ def head(chosen: Sequence[tuple[Column, int]], gap: int) -> Line:
 def row(cells: Mapping[str, Line], chosen: Sequence[tuple[Column, int]], gap: int) -> Line:
     """One row; `cells` has a line for every chosen column's key."""
     return _row(cells, chosen, gap)
+
+
+def listing(
+    columns: Sequence[Column], cells: Iterable[Mapping[str, Line]], chosen: int, room: int, gap: int = 2
+) -> list[Line]:
+    """The titles and a row for each of `cells`, the one with index `chosen` on a ground of its own."""
+    kept = choose(columns, room, gap)
+    lines = [head(kept, gap)]
+    for index, each in enumerate(cells):
+        drawn = row(each, kept, gap)
+        lines.append(on_ground(pad(drawn, room), Tone.SELECTED) if index == chosen else drawn)
+    return lines
 
 
 def _row(cells: Mapping[str, Line], chosen: Sequence[tuple[Column, int]], gap: int) -> Line:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from app.format import count, plain, rate_per_hour
+from app.format import NOTHING, count, plain, rate_per_hour, wait
 from app.present import form, policy, table
 from app.present.amounts import minute
 from app.present.chart import merge
 from app.present.table import Column
 from app.present.text import BLANK, Line, Span, Tone, flow, line, on_ground, pad, spread, wrap
 from orchestrator.contract.base import Received
-from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, ScalingPolicy
+from orchestrator.contract.endpoint import Auto, Concurrency, EndpointChanges, EndpointSpec, ScalingPolicy
 
 
 class ColdStart(Received):
@@ -84,6 +84,8 @@ class Study(Received):
     levels: tuple[Level, ...]
     ratio: float
     recommendation: str
+    caution: str = ""
+    """What to think of before it is taken."""
     books: tuple[str, ...] = ()
 
 
@@ -130,16 +132,13 @@ WAITS_S: Final = (0.0, 3_600.0)
 WAIT_LOW_S: Final = 0.1
 """Shorter waits are drawn as this: the scale is logarithmic, and nobody tells a tenth of a second from none."""
 _AXIS: Final = 10
+OWN_TIMING: Final = (Auto, Concurrency)
+"""Policies that the endpoint's idle timeout does not concern."""
 
 
 def read_wait(text: str) -> float | None:
     """The wait to aim at, seconds; nothing typed means as now. Raises Invalid."""
     return form.decimal(text, WAITS_S, "a number of seconds", "2.5") if text.strip() else None
-
-
-def wait(span_s: float) -> str:
-    """A wait in at most seven characters."""
-    return f"{span_s:.1f} s" if span_s < 100 else f"{span_s:,.0f} s"
 
 
 def shown(settings: Sequence[Setting], *, everything: bool) -> list[Setting]:
@@ -183,6 +182,8 @@ def advice_rows(study: Study, chosen: Setting | None, room: int, *, compact: boo
     keep = any(each.now and each.recommended for each in study.settings)
     mark, tone = ("✔ ", Tone.BUSY) if keep else ("→ ", Tone.ACCENT)
     lines = wrap(f"{mark}{plain(study.recommendation)}", room, tone)
+    if study.caution:
+        lines += wrap(f"▲ {plain(study.caution)}", room, Tone.STARTING)
     if not compact:
         lines += [*_basis(study, room), BLANK]
     now = next((each for each in study.settings if each.now), None)
@@ -242,11 +243,12 @@ def setting_rows(settings: Sequence[Setting], chosen: str | None, room: int) -> 
 
 def _cells(setting: Setting) -> dict[str, Line]:
     note = "now" if setting.now else "take" if setting.recommended else ""
+    idle = NOTHING if isinstance(setting.policy, OWN_TIMING) else f"{setting.idle_timeout_s} s"
     return {
         "mark": line(_mark(setting)),
         "setup": line(Span(f"{setting.baseline}-{setting.maximum}", Tone.STRONG)),
         "policy": line(policy.notation(setting.policy)),
-        "idle": line(Span(f"{setting.idle_timeout_s} s", Tone.MUTED)),
+        "idle": line(Span(idle, Tone.MUTED)),
         "cost": line(rate_per_hour(setting.per_hour_u)),
         "p50": line(Span(wait(setting.wait_p50_s), Tone.MUTED)),
         "p95": line(wait(setting.wait_p95_s)),

@@ -16,6 +16,7 @@ from app.present import events as event_rows
 from app.present.lanes import Density, density_of
 from app.screens.endpoint_actions import EndpointActions
 from app.screens.endpoint_detail import EndpointScreen
+from app.screens.filtered import FilteredScreen
 from app.widgets.chrome import FilterBar
 from app.widgets.endpoint_table import EndpointTable
 from app.widgets.panel import Panel
@@ -26,19 +27,16 @@ from orchestrator.contract.snapshot import EndpointView
 PANELS: tuple[type[Panel], ...] = (EndpointTable, WorkerLanes, GpuStrip, TrafficPanel, MoneyPanel, EventLog)
 
 
-class DashboardScreen(EndpointActions):
+class DashboardScreen(FilteredScreen, EndpointActions):
     """Composes the panels, hands each one its slice, and turns keys into messages."""
 
     WHERE = actions.Where.DASHBOARD
+    LISTED = EndpointTable
     CSS_PATH = "dashboard.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         *actions.bindings(actions.Where.DASHBOARD),
         *(Binding(str(panel.NUMBER), f"go_to({panel.NUMBER})", panel.NAME, show=False) for panel in PANELS),
     ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._needle = ""
 
     def panels(self) -> ComposeResult:
         with Container(id="board"):
@@ -75,10 +73,10 @@ class DashboardScreen(EndpointActions):
         self.query_one(MoneyPanel).condition = condition.of_money(snapshot, feed)
         if snapshot is None:
             return
-        shown = endpoints.matching(snapshot.endpoints, self._needle)
+        shown = endpoints.matching(snapshot.endpoints, self.needle)
         table = self.query_one(EndpointTable)
         table.view = shown
-        table.note = f"filter: {self._needle}" if self._needle else endpoints.title(snapshot)
+        table.note = self.filter_note(endpoints.title(snapshot))
         # Whole seconds: a duration that changes four times a second would repaint the panel for nothing.
         now_ns = snapshot.taken_at_ns // SECOND_NS * SECOND_NS
         lanes = self.query_one(WorkerLanes)
@@ -90,7 +88,7 @@ class DashboardScreen(EndpointActions):
         money.view = MoneyOf(account, snapshot.balance_series_u, snapshot.accounts[1:]) if account else None
         money.note = account.name if account and len(snapshot.accounts) > 1 else ""
         log = self.query_one(EventLog)
-        log.view = event_rows.matching(snapshot.events, self._needle)
+        log.view = event_rows.matching(snapshot.events, self.needle)
         self._show_traffic()
 
     def _show_traffic(self) -> None:
@@ -124,19 +122,6 @@ class DashboardScreen(EndpointActions):
             self.maximize(self.focused, container=False)
         self.refresh_bindings()
 
-    def action_filter(self) -> None:
-        self.query_one(FilterBar).open()
-
-    @on(FilterBar.Changed)
-    def _filter(self, event: FilterBar.Changed) -> None:
-        self._needle = event.needle
-        self.show()
-        self.refresh_bindings()
-
-    @on(FilterBar.Left)
-    def _back_to_table(self) -> None:
-        self.query_one(EndpointTable).focus()
-
     def action_go_back(self) -> None:
         if self.maximized is not None:
             self.minimize()
@@ -146,5 +131,5 @@ class DashboardScreen(EndpointActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "go_back":
-            return bool(self._needle) or self.maximized is not None
+            return bool(self.needle) or self.maximized is not None
         return super().check_action(action, parameters)

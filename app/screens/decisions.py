@@ -96,6 +96,3 @@ class DecisionsScreen(LiveScreen):
 
     def action_show_whatif(self) -> None:
         self.app.push_screen(WhatIfScreen(self.slug))
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

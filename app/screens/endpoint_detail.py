@@ -261,6 +261,3 @@ class EndpointScreen(EndpointActions):
             self._past = Past(self._past.range)
         self._asked = self._ended = None
         self.show()
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

@@ -147,6 +147,3 @@ class FaultScreen(LiveScreen):
     def action_go_to(self, number: int) -> None:
         """Focus the panel with that number."""
         self.query_one((FaultMenu, RecoveryPanel)[number - 1]).focus()
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

@@ -120,6 +120,3 @@ class InspectorScreen(LiveScreen):
     def action_go_to(self, number: int) -> None:
         """Focus the panel with that number."""
         self.query_one(PANELS[number - 1]).focus()
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

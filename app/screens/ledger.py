@@ -18,7 +18,7 @@ from app.present import condition, ledger
 from app.present.condition import Condition, Kind
 from app.present.statement_html import render_html
 from app.present.text import Line
-from app.screens.live import LiveScreen
+from app.screens.filtered import FilteredScreen
 from app.statements import write_private
 from app.widgets.chrome import FilterBar
 from app.widgets.panel import Panel
@@ -98,10 +98,11 @@ class EvidencePanel(Panel):
         return ledger.evidence_rows(self.view.row, self.view.lines, self.view.statement, width)
 
 
-class LedgerScreen(LiveScreen):
+class LedgerScreen(FilteredScreen):
     """Reads the newest page again every few seconds, and an older one when the cursor reaches the end."""
 
     WHERE = actions.Where.LEDGER
+    LISTED = JournalPanel
     CSS_PATH = "ledger.tcss"
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.Where.LEDGER)
 
@@ -117,7 +118,6 @@ class LedgerScreen(LiveScreen):
         self._all_lines: tuple[StatementLine, ...] = ()
         self._verified: Verification | None = None
         self._problem: str | None = None
-        self._needle = ""
 
     def panels(self) -> ComposeResult:
         yield SumsPanel(id="sums")
@@ -187,9 +187,9 @@ class LedgerScreen(LiveScreen):
         sums.view = AccountOf(account, self._statement, self._verified)
         sums.note = f"{plain(self.account or '')} · {self.month or 'all time'}"
         rows = sorted(self._rows.values(), key=lambda row: -row.txn_id)
-        journal.view = tuple(ledger.matching(rows, self._needle))
+        journal.view = tuple(ledger.matching(rows, self.needle))
         more = "" if self._older is None else ", more below"
-        journal.note = f"filter: {self._needle}" if self._needle else f"{len(rows):,} rows{more}"
+        journal.note = self.filter_note(f"{len(rows):,} rows{more}")
         self._show_evidence()
 
     def _show_evidence(self) -> None:
@@ -266,25 +266,6 @@ class LedgerScreen(LiveScreen):
     def action_show_keys(self) -> None:
         self.post_message(DialogWanted(Dialog.KEYS))
 
-    def action_filter(self) -> None:
-        self.query_one(FilterBar).open()
-
-    @on(FilterBar.Changed)
-    def _filter(self, event: FilterBar.Changed) -> None:
-        self._needle = event.needle
-        self.show()
-
-    @on(FilterBar.Left)
-    def _back(self) -> None:
-        self.query_one(JournalPanel).focus()
-
     def action_go_to(self, number: int) -> None:
         """Focus the panel with that number."""
         self.query_one((SumsPanel, JournalPanel, EvidencePanel)[number - 1]).focus()
-
-    def action_go_back(self) -> None:
-        bar = self.query_one(FilterBar)
-        if bar.is_open:
-            bar.action_clear()
-        else:
-            self.app.pop_screen()

@@ -116,5 +116,8 @@ class LiveScreen(Screen[Any]):
         if others:
             self.post_message(CommandRequested(SetSpeed(id=uuid4().hex, speed=nearest(others)), quiet=True))
 
+    def action_go_back(self) -> None:
+        self.app.pop_screen()
+
     def action_toggle_pause(self) -> None:
         self.gpudeck.toggle_pause()

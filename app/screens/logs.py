@@ -16,7 +16,7 @@ from app.present import condition
 from app.present import logs as log_rows
 from app.present.condition import Condition, Kind
 from app.present.text import Line
-from app.screens.live import LiveScreen
+from app.screens.filtered import FilteredScreen
 from app.widgets.chrome import FilterBar
 from app.widgets.panel import Panel
 from orchestrator.contract.query import AskLogs, LogLines, Logs
@@ -67,10 +67,11 @@ class LogPanel(Panel):
         self._repaint()
 
 
-class LogsScreen(LiveScreen):
+class LogsScreen(FilteredScreen):
     """Asks for the newest lines once a second while it is in front; answers for another worker are too late."""
 
     WHERE = actions.Where.LOGS
+    LISTED = LogPanel
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.Where.LOGS)
     DEFAULT_CSS = """
     LogsScreen LogPanel { height: 1fr; }
@@ -118,7 +119,7 @@ class LogsScreen(LiveScreen):
         state = condition.of_feed(self.snapshot, self.feed)
         if state.kind is Kind.LIVE and self._problem is not None:
             state = Condition(Kind.FAILED, self._problem)
-        panel.condition = state
+        panel.condition, panel.needle = state, self.needle
         following = "following" if self._following else "holding, f follows"
         levels = "" if panel.level is log_rows.Level.ALL else f" · {panel.level}"
         panel.note = f"{self.slug} · {self._label()} · {following}{levels}"
@@ -161,21 +162,3 @@ class LogsScreen(LiveScreen):
         self.show()
         if self._following:
             self.query_one(LogPanel).scroll_end(animate=False)
-
-    def action_filter(self) -> None:
-        self.query_one(FilterBar).open()
-
-    @on(FilterBar.Changed)
-    def _filter(self, event: FilterBar.Changed) -> None:
-        self.query_one(LogPanel).needle = event.needle
-
-    @on(FilterBar.Left)
-    def _back(self) -> None:
-        self.query_one(LogPanel).focus()
-
-    def action_go_back(self) -> None:
-        bar = self.query_one(FilterBar)
-        if bar.is_open:
-            bar.action_clear()
-        else:
-            self.app.pop_screen()

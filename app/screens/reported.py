@@ -69,6 +69,3 @@ class ReportedScreen(LiveScreen):
     def action_ask_again(self) -> None:
         if not self.running:
             self.make_report()
-
-    def action_go_back(self) -> None:
-        self.app.pop_screen()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from textual import events, on
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
@@ -16,6 +16,7 @@ from app.present.lanes import Density
 from app.present.settings import Configuration, Setting
 from app.present.text import BLANK, Line
 from app.reporting import CHECKS, Request
+from app.screens.filtered import FilteredScreen
 from app.screens.reported import ReportedScreen
 from app.widgets.chrome import FilterBar
 from app.widgets.panel import Panel
@@ -64,20 +65,17 @@ class SettingsPanel(Panel):
         return rows.rows(self.view.listed, self.view.file, width) if isinstance(self.view, SettingsOf) else []
 
 
-class SettingsScreen(ReportedScreen):
+class SettingsScreen(FilteredScreen, ReportedScreen):
     """As a start from here would read them: flags of the one that runs are not among them."""
 
     WHERE = actions.Where.SETTINGS
+    LISTED = SettingsPanel
     BINDINGS: ClassVar[list[BindingType]] = actions.bindings(actions.Where.SETTINGS)
     WAITING = "reading the settings"
     DEFAULT_CSS = """
     SettingsScreen ChangePanel { height: auto; min-height: 3; max-height: 12; }
     SettingsScreen SettingsPanel { height: 1fr; }
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._needle = ""
 
     def panels(self) -> ComposeResult:
         yield ChangePanel(id="change")
@@ -105,25 +103,6 @@ class SettingsScreen(ReportedScreen):
         if not isinstance(self.report, ChangeOf):
             return
         of = self.report.configuration
-        listed = tuple(rows.matching(of.settings, self._needle))
+        listed = tuple(rows.matching(of.settings, self.needle))
         change.view, settings.view = self.report, SettingsOf(listed, of.file)
-        settings.note = f"filter: {self._needle}" if self._needle else f"{len(listed)}, ● is not the default"
-
-    def action_filter(self) -> None:
-        self.query_one(FilterBar).open()
-
-    @on(FilterBar.Changed)
-    def _filter(self, event: FilterBar.Changed) -> None:
-        self._needle = event.needle
-        self.show()
-
-    @on(FilterBar.Left)
-    def _back(self) -> None:
-        self.query_one(SettingsPanel).focus()
-
-    def action_go_back(self) -> None:
-        bar = self.query_one(FilterBar)
-        if bar.is_open:
-            bar.action_clear()
-        else:
-            super().action_go_back()
+        settings.note = self.filter_note(f"{len(listed)}, ● is not the default")

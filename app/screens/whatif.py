@@ -123,7 +123,9 @@ class WhatIfScreen(ReportedScreen):
         self.query_one(AdvicePanel).density = Density.COMPACT if compact else Density.NORMAL
 
     def request(self) -> Request:
-        return Request(STUDY, ("whatif", self.slug, *self._terms.arguments), REPLAY_S)
+        seen = self.gpudeck.snapshot
+        until = () if seen is None else (f"--until-ns={seen.taken_at_ns}",)  # a lab has a time of its own
+        return Request(STUDY, ("whatif", self.slug, *self._terms.arguments, *until), REPLAY_S)
 
     def read(self, document: Any) -> Study:
         return Study.model_validate(document)
@@ -144,7 +146,7 @@ class WhatIfScreen(ReportedScreen):
         if self.snapshot is not None and self.endpoint(self.slug) is None:
             state = Condition(Kind.FAILED, f"{self.slug} no longer exists (esc goes back)")
         elif self.problem is not None and self.study is None:
-            state = Condition(Kind.FAILED, f"{self.problem}. Calls are recorded once a minute; r looks again.")
+            state = Condition(Kind.FAILED, f"{self.problem}. r looks again.")
         table = self.query_one(SettingsPanel)
         for panel in self.query(Panel):
             panel.condition = state

@@ -26,7 +26,7 @@ from orchestrator.bench import scaling_report as report
 from orchestrator.bench.scaling_cells import Cell, Figures, Measured, Shelf, cells_of, measure_all
 from orchestrator.bench.scaling_field import (
     BOUND,
-    KNOB,
+    KNOB_S,
     OWN,
     RINGS,
     WAIT_PRICES,
@@ -34,6 +34,7 @@ from orchestrator.bench.scaling_field import (
     auto,
     contender_of,
     contenders,
+    wishing,
 )
 from orchestrator.bench.scaling_score import Row, mean_of
 from orchestrator.bench.scaling_traces import Scenario, scenarios_in, setup_of
@@ -112,7 +113,7 @@ def _scope(options: argparse.Namespace) -> report.Scope:
         return report.Scope(wait_prices, options.seeds, frozenset(options.policies))
     groups = [*OWN, *(auto(wait_price) for wait_price in wait_prices), *RIVALS]
     if not options.quick:
-        groups += [*(auto(wait_price) for wait_price in KNOB), *FIXED, *(each for pair in RINGS for each in pair)]
+        groups += [*(wishing(wait_s) for wait_s in KNOB_S), *FIXED, *(each for pair in RINGS for each in pair)]
     return report.Scope(wait_prices, options.seeds, frozenset(each.name for each in groups))
 
 

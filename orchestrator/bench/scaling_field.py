@@ -21,10 +21,13 @@ from orchestrator.simulator.traces import Trace
 
 WAIT_PRICES: Final = (0.2, 1.0, 5.0)
 """v of the score: autoscaled worker-seconds that a second of waiting is worth. Batch, ordinary, interactive."""
-KNOB: Final = (0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0)
-"""The only values that `auto` may choose from to meet a rival at the rival's own point."""
+KNOB_S: Final = tuple(round(0.5 * 1.2**n, 2) for n in range(36))
+"""The only p95 waits that `auto` may be asked for to meet a rival at the rival's own point: half a second to five
+minutes, in steps of a fifth."""
 AUTO: Final = "auto, v "
 """With a wait price: `auto` told what waiting is worth."""
+WISH: Final = "auto, p95 "
+"""With seconds: `auto` by its one knob, the p95 wait that is wanted."""
 ZERO_WAIT: Final = "nobody waits"
 """The bound on autoscaled seconds when nobody may wait."""
 BOUND: Final = "bound, v "
@@ -34,6 +37,10 @@ PACKAGE: Final = Path(__file__).resolve().parent.parent
 
 def auto(wait_price: float) -> Contender:
     return contender(f"{AUTO}{wait_price:g}", Auto(wait_price=wait_price))
+
+
+def wishing(wait_p95_s: float) -> Contender:
+    return contender(f"{WISH}{wait_p95_s:g}", Auto(wait_p95_s=wait_p95_s))
 
 
 OWN: Final = (
@@ -63,18 +70,19 @@ RINGS: Final = tuple(
 
 
 def contender_of(name: str) -> Contender | None:
-    """Whoever is called so: one of `contenders()`, or `auto, v V` with any wait price. None for nobody."""
+    """Whoever is called so: one of `contenders()`, or `auto` with any wait price or wish. None for nobody."""
     found = contenders().get(name)
-    if found is None and name.startswith(AUTO):
-        with suppress(ValueError):  # of a number, or of a limit of the policy's
-            return auto(float(name.removeprefix(AUTO)))
+    for prefix, make in ((AUTO, auto), (WISH, wishing)):
+        if found is None and name.startswith(prefix):
+            with suppress(ValueError):  # of a number, or of a limit of the policy's
+                found = make(float(name.removeprefix(prefix)))
     return found
 
 
 @cache
 def contenders() -> dict[str, Contender]:
     """All of them by name."""
-    autos = (auto(wait_price) for wait_price in KNOB)
+    autos = (*(auto(wait_price) for wait_price in WAIT_PRICES), *(wishing(wait_s) for wait_s in KNOB_S))
     named = [*OWN, *autos, *RIVALS, *FIXED, *(each for pair in RINGS for each in pair)]
     found = {each.name: each for each in named}
     assert len(found) == len({id(each) for each in named}), "two contenders share a name"
@@ -125,7 +133,7 @@ def _sources(name: str) -> tuple[str, ...]:
     if bound_of(name) is not None:
         return (*given, "simulator/bounds.py")
     run = (*given, "simulator/contenders.py", "simulator/light.py", "core/billing.py")
-    if name.startswith(AUTO) or any(name == each.name for each in OWN):
+    if name.startswith((AUTO, WISH)) or any(name == each.name for each in OWN):
         return (*run, "contract/endpoint.py", "core/scaling/*.py")
     plain = tuple(f"core/scaling/{stem}.py" for stem in ("queue_delay", "request_count", "view"))
     return (*run, *plain, "simulator/families.py", "simulator/rivals.py")

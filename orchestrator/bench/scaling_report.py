@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from orchestrator.bench.scaling_cells import Measured
-from orchestrator.bench.scaling_field import BOUND, KNOB, OWN, RINGS, ZERO_WAIT, auto
+from orchestrator.bench.scaling_field import BOUND, KNOB_S, OWN, RINGS, ZERO_WAIT, auto, wishing
 from orchestrator.bench.scaling_score import (
     Point,
     Regret,
@@ -62,7 +62,7 @@ def regrets_of(rows: Sequence[Row], scope: Scope, contender: str | None = None) 
 
 def points_of(rows: Sequence[Row], scope: Scope) -> list[Point]:
     """`auto` beside every rival, at the best of the allowed values of its knob."""
-    choices = [name for wait_price in KNOB if scope.has(name := auto(wait_price).name)]
+    choices = [name for wait_s in KNOB_S if scope.has(name := wishing(wait_s).name)]
     return [at_point_of(row, rival, choices) for rival in scope.rivals for row in rows] if choices else []
 
 
@@ -93,10 +93,11 @@ def text(rows: Sequence[Row], scope: Scope, setting: Sequence[str]) -> str:
         blocks.append("Regret over all rows: median, 90th percentile, worst\n" + aligned(spreads, left=2))
     points = points_of(rows, scope)
     if points:
-        allowed = ", ".join(f"{wait_price:g}" for wait_price in KNOB if scope.has(auto(wait_price).name))
+        allowed = [f"{wait_s:g}" for wait_s in KNOB_S if scope.has(wishing(wait_s).name)]
         blocks.append(
-            "Autoscaled cost saved by auto at each rival's own point: p95, p99 and mean wait all no worse. auto may "
-            f"choose its knob per row, v from {allowed} only\n" + aligned(_point_table(points))
+            "Autoscaled cost saved by auto at each rival's own point: p95, p99 and mean wait all no worse.\n"
+            f"auto may be asked per row for a p95 wait of {len(allowed)} values only, {allowed[0]} to {allowed[-1]} s. "
+            "Least at: where, and in what the next cheaper value was worse\n" + aligned(_point_table(points))
         )
     for name, table in (
         ("Times the clairvoyant bound on J (geometric mean over rows)", _bound_table(rows, scope)),
@@ -182,16 +183,18 @@ def _spread_cells(found: Spread) -> list[str]:
 
 
 def _point_table(points: Sequence[Point]) -> Iterator[list[str]]:
-    yield ["", "rows", "median", "least", "most", "not reached", "to reach"]
+    yield ["", "rows", "median", "least", "most", "not reached", "to reach", "least at"]
     for rival in dict.fromkeys(each.rival for each in points):
         mine = [each for each in points if each.rival == rival]
         found = spread(-each.saving for each in mine if each.saving is not None)
         missed = sum(each.chosen is None for each in mine)
         goal = f"≥ {SAVINGS[rival]:.0%}, never < {-DEARER_MAX:.0%}" if rival in SAVINGS else ""
         if found is None:
-            yield [rival, str(len(mine)), "–", "–", "–", str(missed), goal]
+            yield [rival, str(len(mine)), "–", "–", "–", str(missed), goal, ""]
             continue
-        most = max(each.saving for each in mine if each.saving is not None)
+        reached = [(each.saving, each) for each in mine if each.saving is not None]
+        most = max(saving for saving, _ in reached)
+        least = min(reached, key=lambda pair: pair[0])[1]
         if goal:
             goal += f" {_verdict(-found.median >= SAVINGS[rival] and -found.worst >= -DEARER_MAX)}"
         yield [
@@ -202,6 +205,7 @@ def _point_table(points: Sequence[Point]) -> Iterator[list[str]]:
             f"{most:+.1%}",
             str(missed),
             goal,
+            f"{least.scenario}, {least.cold_s:g} s: {', '.join(least.binding) or 'none cheaper'}",
         ]
 
 

@@ -47,6 +47,8 @@ class Point:
     """None: with no allowed value of the knob it was no worse in all three."""
     saving: float | None
     """Of the rival's autoscaled cost, 0.3 is 30%; None without a choice or when the rival spends nothing."""
+    binding: tuple[str, ...] = ()
+    """The waits in which the next cheaper value of the knob (the dearest, without a choice) was worse than theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +95,21 @@ def regret(row: Row, name: str, wait_price: float, fixed: Iterable[str]) -> Regr
 def at_point_of(row: Row, rival: str, choices: Iterable[str]) -> Point:
     """The cheapest of `choices` that is no worse than the rival in p95, p99 and mean wait."""
     theirs = row.measured[rival]
-    fit = [
-        name
-        for name in choices
-        if (ours := row.measured[name]).p95_s <= theirs.p95_s
-        and ours.p99_s <= theirs.p99_s
-        and ours.mean_s <= theirs.mean_s
-    ]
-    chosen = min(fit, key=lambda name: row.measured[name].autoscaled_s, default=None)
-    saving = None
+    by_cost = sorted(choices, key=lambda name: row.measured[name].autoscaled_s)
+    worse = [_worse_in(row.measured[name], theirs) for name in by_cost]
+    first = next((at for at, waits in enumerate(worse) if not waits), None)
+    binding = worse[-1 if first is None else first - 1] if worse and first != 0 else ()
+    chosen, saving = None if first is None else by_cost[first], None
     if chosen is not None and theirs.autoscaled_s > 0:
         saving = 1 - row.measured[chosen].autoscaled_s / theirs.autoscaled_s
-    return Point(row.scenario, row.cold_s, rival, chosen, saving)
+    return Point(row.scenario, row.cold_s, rival, chosen, saving, binding)
+
+
+def _worse_in(ours: Measured, theirs: Measured) -> tuple[str, ...]:
+    pairs = {
+        "p95": (ours.p95_s, theirs.p95_s), "p99": (ours.p99_s, theirs.p99_s), "mean": (ours.mean_s, theirs.mean_s)
+    }  # fmt: skip
+    return tuple(name for name, (mine, limit) in pairs.items() if mine > limit)
 
 
 def spread(shares: Iterable[float]) -> Spread | None:

@@ -18,7 +18,7 @@ class AskDecisions(Frozen):
 
     kind: Literal["decisions"] = "decisions"
     slug: Slug
-    until_ns: int | None = Field(default=None, ge=0)
+    until_ns: int | None = Field(default=None, ge=0, lt=1 << 63)
     last: int = Field(default=20, ge=1, le=1_000)
     replay: bool = False
 

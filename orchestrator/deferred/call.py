@@ -23,6 +23,7 @@ from orchestrator.deferred.records import Ending, Record, Started
 from orchestrator.deferred.rules import PART_BYTES, UNSAVED_BYTES_MAX, YIELD_NS, Bounds, state_of
 from orchestrator.deferred.store import DeferredStore
 from orchestrator.gateway.answers import Refusal
+from orchestrator.gateway.auth import may_call
 from orchestrator.gateway.caller import Caller
 from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import ReplyHead, RequestHead, scan_reply
@@ -120,13 +121,15 @@ class Call:
         self._body: _BodyFeed | None = None
         self._reply: ReplyHead | None = None
         self._worker_id: str | None = None
-        self._spans: list[bytes] = []
-        self._held_bytes = 0
+        self._part = bytearray()
+        """What is there of the result and not on its way to the disk yet."""
         self._result_bytes = 0
         self._parts = 0
         self._unsaved_bytes = 0
         self._problem: tuple[str, str] | None = None
         """Why the reply that is coming in cannot be kept."""
+        self._ending: Ending | None = None
+        """How it ended, while parts of its result are still on their way to the disk."""
 
     # --- in the lane
 
@@ -154,6 +157,10 @@ class Call:
         self._office.sent_back(self, closed)
 
     def _take(self, slot: Slot) -> None:
+        if not may_call(self.route, self.ticket.account):  # hours may have passed: it was public, or has a new owner
+            self._fail("endpoint_private", "The endpoint belongs to another account and is not public any more.")
+            self.route.lane.unclaim(slot)
+            return
         self.stage = Stage.TAKEN
         later(self._office.store.start(self.ticket.id), lambda done: self._begin(slot, done))
 
@@ -239,10 +246,10 @@ class Call:
         if self._result_bytes > self._office.bounds.result_bytes:
             self._stop("result_too_large", f"The reply has more than {self._office.bounds.result_bytes} bytes.")
             return
-        self._spans.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes >= PART_BYTES:
-            self._save(self._joined())
+        self._part += data
+        if len(self._part) >= PART_BYTES:
+            self._save(bytes(self._part))
+            self._part.clear()
 
     def over(self, now_ns: int) -> None:
         """The exchange's call: the reply is complete."""
@@ -253,29 +260,29 @@ class Call:
             self._office.failed(self, *self._problem)
             return
         assert self._reply is not None, "complete without a head"
-        self._office.ended(
-            self,
-            Ending(
-                self.ticket.id,
-                state_of(self._reply.status),
-                worker_status=self._reply.status,
-                worker_id=self._worker_id,
-                result_head=b"\r\n".join(self._reply.kept),
-                result_bytes=self._result_bytes,
-                tail=self._joined(),
-                tail_n=self._parts,
-                code="worker_error" if self._reply.status >= 400 else None,
-                reason=f"The worker answered {self._reply.status}." if self._reply.status >= 400 else None,
-            ),
+        failed = self._reply.status >= 400
+        self._ending = Ending(
+            self.ticket.id,
+            state_of(self._reply.status),
+            worker_status=self._reply.status,
+            worker_id=self._worker_id,
+            result_head=b"\r\n".join(self._reply.kept),
+            result_bytes=self._result_bytes,
+            tail=bytes(self._part),
+            tail_n=self._parts,
+            code="worker_error" if failed else None,
+            reason=f"The worker answered {self._reply.status}." if failed else None,
         )
+        if not self._unsaved_bytes:
+            self._office.ended(self, self._ending)
 
     def refuse(self, refusal: Refusal, request_id: bytes) -> None:
         """The exchange's call: there is no reply."""
         self._fail(refusal.code, refusal.detail)
 
-    def abort(self) -> None:
-        """The exchange's call: the reply broke off."""
-        self._fail("worker_lost", "The worker ended before its reply was complete.")
+    def abort(self, refusal: Refusal) -> None:
+        """The exchange's call: the reply broke off. A time-out or a lie is as final then as before the reply began."""
+        self._fail(refusal.code, refusal.detail)
 
     def _fail(self, code: str, detail: str) -> None:
         if self.stage is not Stage.OVER:
@@ -283,12 +290,6 @@ class Call:
             self._office.failed(self, code, detail)
 
     # --- keeping the result
-
-    def _joined(self) -> bytes:
-        data = self._spans[0] if len(self._spans) == 1 else b"".join(self._spans)
-        self._spans.clear()
-        self._held_bytes = 0
-        return data
 
     def _save(self, data: bytes) -> None:
         size = len(data)
@@ -305,12 +306,18 @@ class Call:
         elif self.stage is Stage.RUNNING and before > UNSAVED_BYTES_MAX >= self._unsaved_bytes:
             assert self._exchange is not None, "running without an exchange"
             self._exchange.client_full(False)
+        if self._ending is not None and not self._unsaved_bytes:
+            # Told of before, the end could be on the disk without a part of the result, and count as complete.
+            if self._problem is None:
+                self._office.ended(self, self._ending)
+            else:
+                self._office.failed(self, *self._problem)
 
     def _stop(self, code: str, detail: str) -> None:
         """The reply is not wanted any more. Not at once: the exchange may be in the middle of writing it."""
         if self._problem is None:
             self._problem = (code, detail)
-            self._spans.clear()
+            self._part.clear()
             asyncio.get_running_loop().call_soon(self._give_up)
 
     def _give_up(self) -> None:

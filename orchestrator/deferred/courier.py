@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.deferred.records import Record
@@ -59,7 +59,8 @@ class Courier:
         self._tls = tls
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(AT_ONCE)
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE_PER_ORIGIN))
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """By origin, as long as somebody waits for it or has it: callers choose the origins."""
 
     @property
     def owed(self) -> int:
@@ -113,7 +114,8 @@ class Courier:
             return True, str(error)  # the operator has taken back what was allowed when it was accepted
         body = notification(record)
         try:
-            async with self._turns[address.origin], self._turn:
+            turn = self._turns.setdefault(address.origin, asyncio.Semaphore(AT_ONCE_PER_ORIGIN))
+            async with turn, self._turn:
                 fields = await self._fields(record, body)  # in here: a signature must not age while it waits
                 status = await deliver(address, fields, body, self._allowance, self._trusted())
         except (Undelivered, KeyUnusable, StoreError) as error:

@@ -138,7 +138,7 @@ class DeferredDesk:
             if record.worker_status is None:
                 text = f"The call is {record.state} and has no result. {record.reason or ''}".rstrip()
                 return Refusal(410, "no_result", text)
-            lines = kept.head.split(b"\r\n") if kept.head else []
+            lines = [line for line in kept.head.split(b"\r\n") if line and not line.lower().startswith(_STATE)]
             lines.append(b"x-request-state: %b" % record.state.value.encode())
             if record.worker_id is not None:
                 lines.append(b"x-worker-id: %b" % record.worker_id.encode("ascii", "replace"))
@@ -248,6 +248,8 @@ class DeferredDesk:
 
 
 _JSON: Final = [("content-type", "application/json")]
+_STATE: Final = b"x-request-state:"
+"""Ours: a worker's own is not passed on."""
 
 
 def _may_see(record: Record, grant: KeyGrant) -> bool:

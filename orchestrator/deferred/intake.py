@@ -87,8 +87,8 @@ class Intake:
         self._desk = desk
         self._hold = hold
         self._broken = broken
-        self._spans: list[bytes] = []
-        self._spans_bytes = 0
+        self._part = bytearray()
+        """What is not on its way to the disk yet."""
         self._bytes = 0
         self._parts = 0
         self._unsaved = 0
@@ -103,9 +103,8 @@ class Intake:
                 self._broken(refusal)
                 return
             self.reserved = self._bytes
-        self._spans.append(span)
-        self._spans_bytes += len(span)
-        if self._spans_bytes >= PART_BYTES:
+        self._part += span
+        if len(self._part) >= PART_BYTES:
             self._save()
 
     def commit(self, done: Callable[[Answer | Refusal], None]) -> None:
@@ -115,12 +114,12 @@ class Intake:
         def then(ended: Future[Taken]) -> None:
             if ended.exception() is not None:
                 log.error("an asynchronous call could not be accepted: %s", ended.exception())
-                desk.stock.give_back(self.order.slug, 1, self.reserved)
+                self.discard()
                 done(unavailable())
             else:
                 desk.accepted(ended.result(), self, done)
 
-        later(desk.store.accept(self.order, b"".join(self._spans), self._parts, self._bytes), then)
+        later(desk.store.accept(self.order, bytes(self._part), self._parts, self._bytes), then)
 
     def discard(self) -> None:
         self._over = True
@@ -128,9 +127,8 @@ class Intake:
         self._desk.store.discard(self.request_id)
 
     def _save(self) -> None:
-        data = b"".join(self._spans)
-        self._spans.clear()
-        self._spans_bytes = 0
+        data = bytes(self._part)
+        self._part.clear()
         size = len(data)
         later(self._desk.store.add_body(self.request_id, self._parts, data), lambda done: self._saved(size, done))
         self._parts += 1

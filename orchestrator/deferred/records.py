@@ -154,11 +154,23 @@ def add_part(db: sqlite3.Connection, request_id: str, kind: int, n: int, data: b
     db.execute("INSERT INTO part (request_id, kind, n, bytes) VALUES (?, ?, ?, ?)", (request_id, kind, n, data))
 
 
+def add_result(db: sqlite3.Connection, request_id: str, n: int, data: bytes) -> None:
+    """Part `n` of the result. One that comes after a cancellation is dropped: nobody would count it."""
+    row = db.execute("SELECT 1 FROM request WHERE id = ? AND state = 'PROCESSING'", (request_id,)).fetchone()
+    if row is not None:
+        add_part(db, request_id, RESULT, n, data)
+
+
 def read_part(db: sqlite3.Connection, request_id: str, kind: int, n: int) -> bytes | None:
     row = db.execute(
         "SELECT bytes FROM part WHERE request_id = ? AND kind = ? AND n = ?", (request_id, kind, n)
     ).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def count_parts(db: sqlite3.Connection, request_id: str, kind: int) -> int:
+    (parts,) = db.execute("SELECT COUNT(*) FROM part WHERE request_id = ? AND kind = ?", (request_id, kind)).fetchone()
+    return int(parts)
 
 
 def drop_parts(db: sqlite3.Connection, request_id: str, *kinds: int) -> None:
@@ -177,7 +189,7 @@ def start(db: sqlite3.Connection, request_id: str, now_ns: int) -> Started | Non
     if row is None:
         return None
     drop_parts(db, request_id, RESULT)
-    (parts,) = db.execute("SELECT COUNT(*) FROM part WHERE request_id = ? AND kind = ?", (request_id, BODY)).fetchone()
+    parts = count_parts(db, request_id, BODY)
     first = read_part(db, request_id, BODY, 0) if parts else b""
     return Started(row[0], bytes(row[1]), bytes(row[2]), first or b"", parts)
 
@@ -222,10 +234,7 @@ def kept(db: sqlite3.Connection, request_id: str) -> Kept | None:
     if record is None:
         return None
     (head,) = db.execute("SELECT result_head FROM request WHERE id = ?", (request_id,)).fetchone()
-    (parts,) = db.execute(
-        "SELECT COUNT(*) FROM part WHERE request_id = ? AND kind = ?", (request_id, RESULT)
-    ).fetchone()
-    return Kept(record, bytes(head or b""), parts)
+    return Kept(record, bytes(head or b""), count_parts(db, request_id, RESULT))
 
 
 def interrupted(db: sqlite3.Connection) -> list[Record]:

@@ -6,6 +6,7 @@ Decided as a caller would expect, who is not there any more:
   pass for YIELD_NS; after that its turn is its turn, so neither side can starve the other.
 - A disabled or suspended endpoint, one that fails to start, a full queue: the call waits, up to its time to live.
   Nobody has to send it again once the endpoint is back. A deleted endpoint: FAILED, nothing will ever serve it.
+- Whether its account may call the endpoint is asked again when its turn comes: FAILED if that is over.
 - A worker that is lost is no answer: run again, as long as attempts are left. One that could not be connected to has
   seen nothing: that was no attempt. A worker's own reply is the answer, whatever its status; below 400 the call is
   COMPLETED, else FAILED, and the reply can be fetched either way.

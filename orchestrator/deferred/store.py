@@ -110,7 +110,7 @@ class DeferredStore:
         return self._submit(lambda db: records.read_part(db, request_id, BODY, n))
 
     def add_result(self, request_id: str, n: int, data: bytes) -> Future[None]:
-        return self._submit(lambda db: records.add_part(db, request_id, RESULT, n, data))
+        return self._submit(lambda db: records.add_result(db, request_id, n, data))
 
     def requeue(self, request_id: str, reason: str, *, counts: bool) -> Future[bool]:
         return self._submit(lambda db: records.requeue(db, request_id, reason, counts=counts))
@@ -178,6 +178,9 @@ class DeferredStore:
 
     def _accept(self, db: sqlite3.Connection, order: Order, tail: bytes, tail_n: int, body_bytes: int) -> Taken:
         digest = self._digests.pop(order.id, None) or hashlib.sha256()
+        if tail_n and records.count_parts(db, order.id, BODY) != tail_n:
+            # Its failure is on its way to whoever sends the body, who may have come to the end of it meanwhile.
+            raise LookupError("a part of the body could not be written")
         digest.update(tail)
         fingerprint = hashlib.sha256(b"\0".join((order.slug.encode(), order.target, digest.digest()))).digest()
         if order.idempotency_key is not None:

@@ -39,6 +39,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.
 _TARGET: Final = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*").fullmatch
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r\n").match
 _NAT64: Final = ip_network("64:ff9b::/96")
+_NOT_PUBLIC: Final = tuple(
+    ip_network(text) for text in ("fec0::/10", "3fff::/20", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")
+)
+"""What `ipaddress` takes for public and is not: old site-local addresses, those of documentation, of protocols and of
+6to4 relays, and the one at which Azure's host answers its own machines."""
 
 
 class Undelivered(Exception):
@@ -96,7 +101,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
         if inner is not None:
             return is_public(inner)
     odd = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_link_local
-    return address.is_global and not odd
+    return address.is_global and not odd and not any(address in network for network in _NOT_PUBLIC)
 
 
 def read_url(text: str, allowance: Allowance) -> Address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ RECORD_BYTES_MAX: Final = 65_536
 TAIL_BLOCK_BYTES: Final = 131_072
 TAIL_LINES_MAX: Final = 10_000
 REMOVED_SUFFIX: Final = ".removed"
+"""Of a directory that is no record any more, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Directory:
     root: Path
 
     def prepare(self) -> None:
-        """Create the root and finish removals that were cut short. Raises OSError."""
+        """Create the root and clear away records whose making or removal was cut short. Raises OSError."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in self.root.iterdir():
             if entry.name.startswith(".") and entry.name.endswith(REMOVED_SUFFIX):
@@ -54,11 +56,21 @@ class Directory:
         return WORKER_ID_PATTERN.fullmatch(worker_id) is not None and self.path(worker_id).is_dir()
 
     def create(self, spec: SpecRecord) -> Path:
-        """Raises OSError: FileExistsError when there is such a record."""
+        """There at once, and whole, for every reader: a directory without a specification, left by a process that was
+        killed while it made one, could be anybody's and would stay for ever. Raises OSError: FileExistsError when there
+        is such a record."""
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.path(spec.worker_id)
-        path.mkdir(mode=0o700)
-        self._write(spec.worker_id, "spec.json", spec)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        fresh = self._beside(spec.worker_id)
+        fresh.mkdir(mode=0o700)
+        try:
+            write_json(fresh / "spec.json", spec.model_dump(mode="json"))
+            fresh.rename(path)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         return path
 
     def spec(self, worker_id: str) -> SpecRecord | None:
@@ -105,12 +117,15 @@ class Directory:
 
     def delete(self, worker_id: str) -> None:
         """Remove the record at once for every reader, then its files. Idempotent. Raises OSError."""
-        gone = self.root / f".{worker_id}.{os.urandom(4).hex()}{REMOVED_SUFFIX}"
+        gone = self._beside(worker_id)
         try:
             self.path(worker_id).rename(gone)
         except (FileNotFoundError, NotADirectoryError):
             return
         shutil.rmtree(gone, ignore_errors=True)
+
+    def _beside(self, worker_id: str) -> Path:
+        return self.root / f".{worker_id}.{os.urandom(4).hex()}{REMOVED_SUFFIX}"
 
     def _read(self, worker_id: str, name: str, kind: type[R]) -> R | None:
         try:

@@ -119,7 +119,7 @@ def _models(table: RoutingTable, grant: KeyGrant) -> bytes:
     mine = [
         route
         for slug, route in sorted(table.routes.items())
-        if may_call(route, grant) and (not grant.endpoints or slug in grant.endpoints)
+        if may_call(route, grant.account) and (not grant.endpoints or slug in grant.endpoints)
     ]
     data = [{"id": route.slug, "object": "model", "created": 0, "owned_by": route.account} for route in mine]
     return json_body({"object": "list", "data": data})
@@ -128,7 +128,7 @@ def _models(table: RoutingTable, grant: KeyGrant) -> bytes:
 class ModelCall:
     """A request whose JSON body names its endpoint: read whole, then forwarded as it came."""
 
-    __slots__ = ("_arrived_ns", "_client", "_grant", "_head", "_request_id", "_size", "_spans", "_target")
+    __slots__ = ("_arrived_ns", "_body", "_client", "_grant", "_head", "_request_id", "_target")
 
     def __init__(
         self,
@@ -147,17 +147,15 @@ class ModelCall:
         self._target = target
         self._request_id = request_id
         self._arrived_ns = arrived_ns
-        self._spans: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()  # not a list of spans: those may be tiny
 
     def body(self, span: bytes) -> None:
-        self._spans.append(span)
-        self._size += len(span)
-        if self._size > self._client.hub.limits.collect_bytes:
+        self._body += span
+        if len(self._body) > self._client.hub.limits.collect_bytes:
             self._client.refuse(self._too_large(self._client), self._request_id)
 
     def body_end(self) -> None:
-        body = b"".join(self._spans)
+        body = bytes(self._body)
         try:
             slug = _model_of(body)
             route = self._client.hub.table.routes.get(slug)

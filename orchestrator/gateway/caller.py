@@ -41,5 +41,5 @@ class Caller(Protocol):
     def refuse(self, refusal: Refusal, request_id: bytes) -> None:
         """There is no reply of a worker."""
 
-    def abort(self) -> None:
-        """The reply broke off after it had begun."""
+    def abort(self, refusal: Refusal) -> None:
+        """The reply broke off after it had begun, for this reason."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Channel(asyncio.Protocol):
     """What a client's connection can do without knowing anything of HTTP."""
 
-    __slots__ = ("_full_ns", "_holds", "_since_ns", "full", "hub", "peer", "peer_line", "transport")
+    __slots__ = ("_holds", "_since_ns", "_taken_ns", "_unsent", "full", "hub", "peer", "peer_line", "transport")
 
     transport: asyncio.Transport
 
@@ -28,7 +28,10 @@ class Channel(asyncio.Protocol):
         """The `x-forwarded-for` line that names it."""
         self.full = False
         """The transport asked us to stop writing."""
-        self._full_ns = 0
+        self._unsent = 0
+        """Bytes that waited for the client at the last sweep,"""
+        self._taken_ns = 0
+        """and when that was another number than before."""
         self._holds = 0
         self._since_ns = hub.now()
         """Beginning of what the current state waits for: a head, body bytes, the end of a linger."""
@@ -65,8 +68,11 @@ class Channel(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _stalled(self, now_ns: int) -> bool:
-        """The client has taken nothing of its reply for too long."""
-        return self.full and now_ns - self._full_ns > self.hub.limits.send_stall_s * SECOND_NS
+        """The client has taken nothing of its reply for too long. However slowly it takes it, it gets all of it."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._taken_ns = unsent, now_ns
+        return bool(unsent) and now_ns - self._taken_ns > self.hub.limits.send_stall_s * SECOND_NS
 
     def _gone_unread(self) -> bool:
         """The client left while it was not being read: the event loop cannot tell."""

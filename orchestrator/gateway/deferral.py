@@ -112,7 +112,7 @@ def _ask(client: ClientConnection, head: RequestHead, target: bytes, grant: KeyG
         allow = _METHODS[verb].decode("ascii")
         raise Refusal(405, "method_refused", f"This path is served for {allow} only.", fields=(("allow", allow),))
     if verb == b"/result":
-        sending = Sending(client, deferrals, request_id, head_only=method == b"HEAD")
+        sending = Sending(client, deferrals, head, request_id)
         client.request = sending
         deferrals.fetch(deferred_id, grant, sending.begin)
         return
@@ -218,13 +218,13 @@ class Waiting:
 class Sending:
     """A result on its way out, part by part, as fast as the client takes it."""
 
-    __slots__ = ("_client", "_deferrals", "_fetching", "_head_only", "_n", "_over", "_request_id", "_result")
+    __slots__ = ("_client", "_deferrals", "_fetching", "_head", "_n", "_over", "_request_id", "_result")
 
-    def __init__(self, client: ClientConnection, deferrals: Deferrals, request_id: bytes, *, head_only: bool) -> None:
+    def __init__(self, client: ClientConnection, deferrals: Deferrals, head: RequestHead, request_id: bytes) -> None:
         self._client = client
         self._deferrals = deferrals
         self._request_id = request_id
-        self._head_only = head_only
+        self._head = head
         self._result: Result | None = None
         self._n = 0
         self._fetching = False
@@ -248,8 +248,8 @@ class Sending:
                 b"x-request-id: %b\r\n\r\n" % self._request_id,
             ))
         )  # fmt: skip
-        if self._head_only or bodiless:
-            self._end()
+        if self._head.method == b"HEAD" or bodiless:
+            self._end(outcome.status, 0)
         else:
             self._go_on()
 
@@ -258,8 +258,7 @@ class Sending:
         if self._over:
             return
         if isinstance(outcome, Refusal):  # it was purged meanwhile: half a result must not look whole
-            self._over = True
-            self._client.abort()
+            self.cut(outcome, failed=True)
             return
         self._n += 1
         self._client.write(outcome)
@@ -270,14 +269,16 @@ class Sending:
         if result is None or self._over or self._fetching:
             return
         if self._n == result.parts:
-            self._end()
+            self._end(result.status, result.size_bytes)
         elif not self._client.full:
             self._fetching = True
             self._deferrals.part(result.request_id, self._n, self.part)
 
-    def _end(self) -> None:
+    def _end(self, status: int, bytes_out: int) -> None:
         self._over = True
-        self._client.over(self._client.hub.now())
+        hub = self._client.hub
+        hub.tell(self._head, self._request_id, status, bytes_out)
+        self._client.over(hub.now())
 
     def body(self, span: bytes) -> None:
         """A body of a GET means nothing."""
@@ -295,6 +296,7 @@ class Sending:
     def cut(self, refusal: Refusal, *, failed: bool) -> None:
         begun, self._over = self._result is not None, True
         if begun:
+            self._client.hub.tell(self._head, self._request_id, refusal.status, 0)
             self._client.abort()
         else:
             self._client.refuse(refusal, self._request_id)

@@ -24,7 +24,7 @@ PATIENCE_NS: Final = 30 * SECOND_NS
 class Early:
     """One such request. `admit` is what would have been done with it at once."""
 
-    __slots__ = ("_admit", "_client", "_complete", "_head", "_request_id", "_since_ns", "_spans")
+    __slots__ = ("_admit", "_client", "_complete", "_head", "_intake", "_request_id", "_since_ns", "_spans")
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Early:
         self._head = head
         self._request_id = request_id
         self._admit = admit
+        self._intake = client.intake
         self._since_ns = client.hub.now()
         self._spans: list[bytes] = []
         self._complete = False
@@ -72,8 +73,10 @@ class Early:
             request.body_end()
 
     def _successor(self) -> Task | None:
-        """What the request has become; None once it has been answered."""
-        return self._client.request
+        """What the request has become; None once it has been answered. A request that was pipelined behind it is served
+        as soon as it is answered: given the body of this one, it would hand it to a worker as a request of its own."""
+        client = self._client
+        return client.request if client.intake is self._intake else None
 
     def client_full(self, full: bool) -> None:
         """Nothing is being written yet."""

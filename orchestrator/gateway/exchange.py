@@ -314,7 +314,7 @@ class Exchange:
             lane.release(pool.slot, self._client.hub.now())
             if self._again():
                 return
-        self._fail(Refusal(502, "worker_lost", "The worker ended before it replied."))
+        self._fail(Refusal(502, "worker_lost", "The worker ended before its reply was complete."))
 
     def _again(self) -> bool:
         """One more try with another worker, or in the queue; False when there was one, or the lane takes nothing."""
@@ -363,7 +363,7 @@ class Exchange:
         now_ns = self._client.hub.now()
         self._leave(now_ns, refusal.status, failed=refusal.status >= 500 if failed is None else failed)
         if self._replied:
-            self._client.abort()
+            self._client.abort(refusal)
         else:
             self._client.refuse(refusal, self._request_id)
 

@@ -19,6 +19,7 @@ from orchestrator.gateway.upstream import Pool
 
 if TYPE_CHECKING:
     from orchestrator.gateway.deferral import Deferrals
+    from orchestrator.gateway.head import RequestHead
     from orchestrator.gateway.inbound import ClientConnection
     from orchestrator.gateway.observing import Observer
 
@@ -108,6 +109,11 @@ class Hub:
     def crowded(self) -> bool:
         """More clients are being turned away than can be seen off in good order."""
         return len(self.clients) > self.census.limit + TURNED_AWAY
+
+    def tell(self, head: RequestHead | None, request_id: bytes, status: int, bytes_out: int) -> None:
+        """A request that is no exchange is over; `head` is None when it could not be read."""
+        if self.observer is not None:
+            self.observer.answered(head, request_id, status, bytes_out)
 
     def joined(self, client: ClientConnection) -> Refusal | None:
         """A client has connected. The answer to it if there are too many."""

@@ -21,6 +21,7 @@ from orchestrator.gateway.channel import Channel
 from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import RequestHead
 from orchestrator.gateway.intake import Intake, check_partial
+from orchestrator.gateway.observing import LEFT
 from orchestrator.gateway.peers import peer_name
 from orchestrator.gateway.recall import Recall
 from orchestrator.gateway.states import (
@@ -107,7 +108,6 @@ class ClientConnection(Channel):
 
     def pause_writing(self) -> None:
         self.full = True
-        self._full_ns = self.hub.coarse_ns
         if self.request is not None:
             self.request.client_full(True)
 
@@ -121,6 +121,8 @@ class ClientConnection(Channel):
     def _leave(self) -> None:
         request, self.request = self.request, None
         if request is not None:
+            if self._state != TUNNEL and not isinstance(request, Exchange):
+                self.hub.tell(self._head, self._request_id(), LEFT, 0)
             self._state = CLOSED
             request.client_gone()
             self.transport.abort()
@@ -257,10 +259,14 @@ class ClientConnection(Channel):
                 now_ns=now_ns,
             )
         )
-        observer = self.hub.observer
-        if observer is not None and not isinstance(self.request, Exchange):  # what an exchange ends with, it tells
-            observer.answered(head, request_id, status, len(body))
+        if not isinstance(self.request, Exchange):  # what an exchange ends with, it tells
+            self.hub.tell(head, request_id, status, len(body))
         self.over(now_ns)
+
+    @property
+    def intake(self) -> Intake | None:
+        """The body that came last, or comes: another object for each request that has one."""
+        return self._intake
 
     @property
     def body_bytes(self) -> int:
@@ -336,7 +342,7 @@ class ClientConnection(Channel):
         self._since_ns = self.hub.coarse_ns
         self.transport.close()
 
-    def abort(self) -> None:
+    def abort(self, _refusal: Refusal | None = None) -> None:
         """Cut the connection so that the client cannot take half a reply for a whole one."""
         self.request = None
         self._state = CLOSED
@@ -373,6 +379,8 @@ class ClientConnection(Channel):
         elif self._state == HEAD:
             if age_s > (limits.head_deadline_s if self._fresh else limits.idle_s):
                 self.close()
+        elif self._unsent:
+            self._since_ns = now_ns  # an end now would look like the reply's, and take the rest of it along
         elif age_s > limits.linger_s:
             self.transport.abort()
 

@@ -54,7 +54,8 @@ class Limits:
     websocket_close_s: float = 10.0
     """The same once one side has ended."""
     linger_s: float = 2.0
-    """How long bytes of a refused request are read and dropped, so that the client sees the answer and not a reset."""
+    """How long bytes of a refused request are read and dropped, from when its client has taken all of the answer on, so
+    that it sees that and not a reset."""
     connect_s: float = 5.0
     """Opening a connection to a worker."""
     worker_idle_s: float = 4.0

@@ -9,8 +9,9 @@ from orchestrator.gateway.head import RequestHead
 
 _TRACEPARENT: Final = re.compile(
     rb"[Tt][Rr][Aa][Cc][Ee][Pp][Aa][Rr][Ee][Nn][Tt]:[ \t]*"
-    rb"((?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?)[ \t]*"
+    rb"((?!ff|00.{53}-)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?)[ \t]*"
 ).fullmatch
+"""Only versions after 00 may say more than the four parts that we know (W3C Trace Context 3.2.2.3 and 4)."""
 LEFT: Final = 499
 """The client left before its reply was complete: nginx's number for it."""
 
@@ -44,7 +45,8 @@ class Observer(Protocol):
         """It is over, whether a worker answered or not."""
 
     def answered(self, head: RequestHead | None, request_id: bytes, status: int, bytes_out: int) -> None:
-        """The gateway answered by itself; `head` is None when it could not be read."""
+        """The gateway answered by itself, or its client left before that (LEFT); `head` is None when it could not be
+        read."""
 
 
 def traceparent_of(kept: list[bytes]) -> bytes | None:

@@ -140,11 +140,13 @@ class Recall:
         """The head that `data` begins with; its empty line is at `end`. Raises Refusal as `scan_request` does."""
         head = scan_request(data[:end], limits.fields, limits.target_bytes)
         before, self._head = self._head, None
+        # One that was made of another head goes with it: a request that fits it would be given this one's key and host.
+        pattern, self._pattern = self._pattern, None
         if end <= KNOWN_BYTES:
             raw = data[: end + 4]
             if before is not None and self._misses < MISSES_MAX:
                 self._misses += 1
-                self._pattern = _pattern_of(self._raw, raw, head, self._pattern)
+                self._pattern = _pattern_of(self._raw, raw, head, pattern)
             self._head, self._raw = head, raw
         return head
 

@@ -4,7 +4,7 @@ sent again, then passed on as it comes."""
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orchestrator.gateway.chunks import LAST, frame
 from orchestrator.gateway.spool import Spool
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestrator.gateway.upstream import WorkerConnection
 
 log = logging.getLogger(__name__)
+
+_CRUMB_BYTES: Final = 512
+"""Pieces that are smaller together are kept as one: an object costs some forty bytes, whatever it holds."""
 
 
 class Upload:
@@ -72,8 +75,12 @@ class Upload:
             if not self._spool.append(span):
                 self._client.hold_for_buffer(True)
             return
-        if self._spans is not None:
-            self._spans.append(span)
+        spans = self._spans
+        if spans is not None:
+            if spans and len(spans[-1]) + len(span) <= _CRUMB_BYTES:
+                spans[-1] += span
+            else:
+                spans.append(span)
             self._held_bytes += len(span)
             if self._held_bytes > self._client.hub.limits.buffer_bytes:
                 if self._worker is not None:

@@ -23,6 +23,9 @@ AWAY_TO_CLIENT: Final = bytes([0x80 | _CLOSE, len(_AWAY)]) + _AWAY
 """A Close frame, 1001: going away."""
 AWAY_TO_WORKER: Final = bytes([0x80 | _CLOSE, 0x80 | len(_AWAY), 0, 0, 0, 0]) + _AWAY
 """The same as a client sends it: masked."""
+FRAMES_AT_ONCE: Final = 2_048
+"""In one piece of data, 1.5 ms. A flood of empty frames would hold up every other request for 0.1 s a piece."""
+_WITHOUT_END: Final = 1 << 62
 
 
 def read_offer(head: RequestHead) -> None:
@@ -58,7 +61,8 @@ def _values(lines: list[bytes], name: bytes) -> list[bytes]:
 
 
 class FrameCounter:
-    """Follows the frames of one direction, so that one can be put between two. Looks at headers only."""
+    """Follows the frames of one direction, so that one can be put between two. Looks at headers only; where there are
+    too many of them it loses its place for good, and the connection can only be reset."""
 
     __slots__ = ("_head", "_left", "closed")
 
@@ -74,7 +78,7 @@ class FrameCounter:
         return not self._left and not self._head
 
     def feed(self, data: bytes) -> None:
-        at, size = 0, len(data)
+        at, size, frames = 0, len(data), 0
         while at < size:
             if self._left:
                 step = min(self._left, size - at)
@@ -88,7 +92,8 @@ class FrameCounter:
                 return
             at += length - len(self._head)
             self._head = b""
-            self._left = _payload_bytes(head)
+            frames += 1
+            self._left = _payload_bytes(head) if frames <= FRAMES_AT_ONCE else _WITHOUT_END
             self.closed = self.closed or head[0] & 0x0F == _CLOSE
 
 

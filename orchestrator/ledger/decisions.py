@@ -84,6 +84,17 @@ def read_decisions(connection: sqlite3.Connection, slug: str, until_ns: int | No
     return tuple(_entry(slug, row) for row in reversed(rows))
 
 
+def read_extent(connection: sqlite3.Connection, slug: str, since_ns: int) -> tuple[int, int] | None:
+    """When the oldest and the newest decision of an endpoint from `since_ns` on fell; None without any. Every life of
+    an endpoint begins with a decision, so the older one also says since when there is a record of it at all."""
+    oldest_ns, newest_ns = connection.execute(
+        "SELECT min(at_ns), max(at_ns) FROM decision"
+        " WHERE endpoint = (SELECT id FROM endpoint WHERE slug = ?) AND at_ns >= ?",
+        (slug, since_ns),
+    ).fetchone()
+    return None if oldest_ns is None else (oldest_ns, newest_ns)
+
+
 def pack(inputs: Inputs) -> bytes:
     """Compressed JSON of policy, memory, observation, and the version of the rules."""
     document = {

@@ -21,6 +21,8 @@ class Recalled:
 
     spec: EndpointSpec
     created_ns: int
+    seen_ns: int
+    """The newest instant at which the ledger knows of a worker, anybody's: gpudeck was there then."""
     cold_starts_ns: tuple[int, ...]
     """The newest COLD_STARTS_READ starts that became ready, from intent to ready, oldest first."""
 
@@ -43,7 +45,8 @@ def recall(ledger_file: Path, slug: str) -> Recalled:
                 " ORDER BY serial DESC LIMIT ?",
                 (slug, row[1], COLD_STARTS_READ),
             ).fetchall()
+            (seen_ns,) = connection.execute("SELECT max(coalesce(end_ns, last_seen_ns)) FROM interval").fetchone()
     except sqlite3.Error as failure:
         raise LedgerError(plain(f"{ledger_file} cannot be read: {failure}")) from failure
     spec = EndpointSpec.model_validate_json(row[0])
-    return Recalled(spec, row[1], tuple(max(0, span_ns) for (span_ns,) in reversed(starts)))
+    return Recalled(spec, row[1], seen_ns or row[1], tuple(max(0, span_ns) for (span_ns,) in reversed(starts)))

@@ -14,38 +14,36 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
-from typing import Any, Final
+from functools import partial
+from math import nan
+from typing import Any, Final, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.assets import AssetError, load_models, load_price_book, load_price_schedule, price_book_names
-from orchestrator.clock import system_now
+from orchestrator.assets import AssetError, price_book_names
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.decision import AskDecisions
 from orchestrator.contract.endpoint import ScalingPolicy
+from orchestrator.contract.limits import IDLE_TIMEOUT_S
 from orchestrator.contract.places import Places, places
 from orchestrator.controller.explaining import decisions_of
-from orchestrator.core.history import Requests
-from orchestrator.core.pricing import Price, PriceBook
 from orchestrator.ledger.decisions import read_decisions
 from orchestrator.ledger.metrics import open_to_read
 from orchestrator.ledger.ports import LedgerError
-from orchestrator.ledger.recall import Recalled, recall
-from orchestrator.ledger.requests import read_requests
-from orchestrator.settings import SettingsError, load_settings
+from orchestrator.settings import SettingsError
 from orchestrator.simulator import plan, whatif
+from orchestrator.simulator.arguments import Parser
+from orchestrator.simulator.recorded import REQUESTS_DEFAULT, Missing, known_endpoint, price_of, requests_of, slots_of
 
 EXIT_USAGE, EXIT_MISSING, EXIT_DATA, EXIT_CONFIGURATION = 2, 3, 65, 78
-REQUESTS_DEFAULT: Final = 3_000
 PLAN_ROWS_MAX: Final = 16
+SPAN_S_MAX: Final = 3_600.0
+TRIED_MAX: Final = 1_000
+"""Settings that are replayed at most: of 3,000 requests each, that takes minutes."""
 _POLICY: Final[TypeAdapter[ScalingPolicy]] = TypeAdapter(ScalingPolicy)
 _MAIN_FIELD: Final = {
     "queue_delay": "seconds", "request_count": "value", "concurrency": "target", "auto": "wait_p95_s",
 }  # fmt: skip
-
-
-class Missing(Exception):
-    """What was asked about does not exist."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,45 +67,40 @@ def why(where: Places, options: argparse.Namespace) -> dict[str, Any]:
     """The lines of the decision journal, as `AskDecisions` has them."""
     query = AskDecisions(slug=options.slug, until_ns=options.until_ns, last=options.last, replay=options.replay)
     if not where.metrics_file.exists():
-        _known(where, query.slug)
+        known_endpoint(where, query.slug, options.account)
     with closing(open_to_read(where.metrics_file)) as connection:
         entries = read_decisions(connection, query.slug, query.until_ns, query.last)
-    if not entries:
-        _known(where, query.slug)
+    if not entries or options.account is not None:
+        known_endpoint(where, query.slug, options.account)
     return decisions_of(query, entries).model_dump(mode="json")
 
 
 def what_if(where: Places, options: argparse.Namespace) -> dict[str, Any]:
     """Recorded traffic under other settings."""
-    known = _known(where, options.slug)
+    known = known_endpoint(where, options.slug, options.account)
     spec = known.spec
-    requests = _recorded(where, known, options.requests)
-    trace = whatif.trace_of_requests(options.slug, requests)
-    book, price = _price(where, spec.gpu_type, options.book)
-    slots = spec.concurrency or _slots_of(where, spec.model)
+    requests, since_ns, until_ns = requests_of(where, known, options.requests, options.until_ns)
+    recorded = whatif.recording_of(options.slug, requests, since_ns, until_ns)
+    book, price = price_of(where, spec.gpu_type, options.book)
+    slots = slots_of(where, spec)
     measured_ns = () if options.cold_start is not None else known.cold_starts_ns
     cold = whatif.cold_starts_of(measured_ns, options.cold_start or whatif.ASSUMED_COLD_S)
     now = whatif.Option(spec.baseline, spec.maximum, spec.idle_timeout_s, spec.policy)
-    tried = whatif.options(
-        now,
-        baselines=options.baseline,
-        maxima=options.maximum,
-        idle_timeouts_s=options.idle,
-        policies=options.policy,
-    )
+    choices = _choices(options, now)
     os.nice(10)  # what serves on this machine goes first
     with ProcessPoolExecutor(max_workers=options.jobs) as pool:
-        results = whatif.replay(trace, tried, slots, price, cold, each=pool.map)
-        levels = whatif.levels(trace, now, slots, price, cold, each=pool.map)
+        levels = whatif.levels(recorded, now, slots, price, cold, each=pool.map)
+        tried = choices(advised=whatif.advised_baseline(levels))
+        results = whatif.replay(recorded, tried, slots, price, cold, each=pool.map)
     best, sentence = whatif.recommend(results, options.wait)
     return {
         "slug": options.slug,
-        "requests": len(trace),
+        "requests": len(recorded.trace),
         "missed": requests.missed,
-        "since_ns": requests.arrived_ns[0],
-        "until_ns": requests.arrived_ns[-1],
+        "since_ns": recorded.since_ns,
+        "until_ns": recorded.until_ns,
         "slots": slots,
-        "load": trace.load,
+        "load": recorded.load,
         "cold_start": {"measured": len(measured_ns), "median_s": cold.median_s, "sigma": cold.sigma},
         "price": {"book": book, "gpu_type": spec.gpu_type, **price.model_dump()},
         "settings": [
@@ -126,30 +119,38 @@ def what_if(where: Places, options: argparse.Namespace) -> dict[str, Any]:
         "levels": [{**asdict(level), "by_rule": level.by_rule} for level in levels],
         "ratio": price.baseline_uh / price.autoscale_uh,
         "recommendation": sentence,
+        "caution": whatif.caution(recorded),
         "books": price_book_names(where.prices_dir),
     }
 
 
 def make_plan(where: Places, options: argparse.Namespace) -> dict[str, Any]:
     """A setup for given traffic, by the mean and by the wait."""
-    gpu_type, slots, service_s = options.gpu, options.slots, []
+    gpu_type, slots, measured = options.gpu, options.slots, 0
     rpm, peak, latency_s, cv = options.rpm, options.peak, options.latency, options.cv
     if options.slug is not None:
-        known = _known(where, options.slug)
-        requests = _recorded(where, known, options.requests)
+        known = known_endpoint(where, options.slug, options.account)
+        requests, since_ns, until_ns = requests_of(where, known, options.requests, options.until_ns)
         service_s = [ns / SECOND_NS for ns in requests.service_ns if ns]
-        mean_s, spread = plan.measured(service_s)
-        latency_s, cv = latency_s or mean_s, spread if cv is None else cv
-        gpu_type, slots = gpu_type or known.spec.gpu_type, slots or known.spec.concurrency
-        slots = slots or _slots_of(where, known.spec.model)
-        mean_rpm, most_rpm = whatif.rates_rpm(requests)
-        rpm = rpm or mean_rpm
-        peak = peak or max(most_rpm, rpm)
+        if service_s or latency_s is None:
+            mean_s, spread = plan.measured(service_s)
+            measured = len(service_s) if latency_s is None else 0
+            latency_s, cv = mean_s if latency_s is None else latency_s, spread if cv is None else cv
+        gpu_type = known.spec.gpu_type if gpu_type is None else gpu_type
+        slots = slots_of(where, known.spec) if slots is None else slots
+        if rpm is None or peak is None:
+            try:
+                recorded = whatif.recording_of(options.slug, requests, since_ns, until_ns)
+            except whatif.TooLittle as error:
+                raise plan.PlanError(f"{error}; or give --rpm and --peak") from error
+            rpm = recorded.rpm if rpm is None else rpm
+            peak = max(recorded.busiest_minute, rpm) if peak is None else peak
     for name, value in (("rpm", rpm), ("latency", latency_s)):
         if value is None:
             raise plan.PlanError(f"{name}: give --{name}, or --slug of an endpoint that has had traffic")
-    demand = plan.Demand(rpm, rpm if peak is None else peak, latency_s, 1.0 if cv is None else cv, slots or 1)
-    book, price = _price(where, gpu_type or "L40", options.book)
+    gpu_type, slots = "L40" if gpu_type is None else gpu_type, 1 if slots is None else slots
+    demand = plan.Demand(rpm, rpm if peak is None else peak, latency_s, 1.0 if cv is None else cv, slots)
+    book, price = price_of(where, gpu_type, options.book)
     target_s = demand.latency_s if options.wait is None else options.wait
     setups = {
         "by_mean": (demand.workers_by_mean(demand.rpm), demand.workers_by_mean(demand.peak_rpm)),
@@ -157,8 +158,8 @@ def make_plan(where: Places, options: argparse.Namespace) -> dict[str, Any]:
     }
     first, last = setups["by_mean"][0], setups["by_wait"][1]
     return {
-        "demand": {**asdict(demand), "measured": len(service_s), "worker_rpm": demand.worker_rpm},
-        "price": {"book": book, "gpu_type": gpu_type or "L40", **price.model_dump()},
+        "demand": {**asdict(demand), "measured": measured, "worker_rpm": demand.worker_rpm},
+        "price": {"book": book, "gpu_type": gpu_type, **price.model_dump()},
         "wait_p95_s": target_s,
         **{
             name: {"baseline": b, "maximum": m, "setup": f"{b}-{m}", **asdict(plan.cost_of(b, m, price))}
@@ -182,49 +183,43 @@ def _some(numbers: Sequence[int]) -> Iterable[int]:
     return sorted({*numbers[::step], numbers[-1]})
 
 
-def _known(where: Places, slug: str) -> Recalled:
-    if not where.ledger_file.exists():
-        raise Missing(f"there is no endpoint {slug!r}: gpudeck has not run here yet")
-    try:
-        return recall(where.ledger_file, slug)
-    except KeyError as error:
-        raise Missing(f"there is no endpoint {slug!r} (endpoints: {error.args[0]})") from error
+class Choices(Protocol):
+    """The settings to replay, with a baseline that is tried too where none was given."""
+
+    def __call__(self, *, advised: int = 0) -> list[whatif.Option]: ...
 
 
-def _recorded(where: Places, known: Recalled, newest: int) -> Requests:
-    with closing(open_to_read(where.metrics_file)) as connection:
-        return read_requests(connection, known.spec.slug, known.created_ns, newest)
-
-
-def _price(where: Places, gpu_type: str, book: str | None) -> tuple[str, Price]:
-    """The book's name and the price of that GPU type: in `book`, or in the one in force now."""
-    found = load_price_book(book, where.prices_dir) if book is not None else _book_in_force(where)
-    price = found.price(gpu_type)
-    if price is None:
-        raise Missing(f"gpu: {found.name} has no price for {gpu_type!r} (it has: {', '.join(found.prices)})")
-    return found.name, price
-
-
-def _book_in_force(where: Places) -> PriceBook:
-    settings = load_settings(where.settings_file, os.environ, {}).settings
-    periods = [(period.book, period.start_ns) for period in settings.price_book]
-    return load_price_schedule(periods, where.prices_dir).book_at(system_now()())
-
-
-def _slots_of(where: Places, model: str) -> int:
-    found = load_models(where.models_dir).get(model)
-    return found.concurrency if found is not None else 1
+def _choices(options: argparse.Namespace, now: whatif.Option) -> Choices:
+    """What is given to choose from. Raises PlanError for what no endpoint can be set to, and for more than anybody
+    waits for."""
+    for name, numbers, least, most in (
+        ("baseline", options.baseline, 0, plan.WORKERS_MAX), ("maximum", options.maximum, 1, plan.WORKERS_MAX),
+        ("idle", options.idle, *IDLE_TIMEOUT_S),
+    ):  # fmt: skip
+        for number in numbers:
+            if not least <= number <= most:
+                raise plan.PlanError(f"{name}: {number} is not from {least} to {most}")
+    if options.baseline and min(options.baseline) > (most := max(options.maximum or [now.maximum])):
+        raise plan.PlanError(f"baseline: {min(options.baseline)} is above the maximum, {most}: give --maximum too")
+    choices = partial(
+        whatif.options, now, baselines=options.baseline, maxima=options.maximum, idle_timeouts_s=options.idle,
+        policies=options.policy,
+    )  # fmt: skip
+    if (count := len(choices())) > TRIED_MAX:
+        raise plan.PlanError(f"{count:,} settings come to that, at most {TRIED_MAX:,} are tried: give fewer values")
+    return choices
 
 
 def parse_policy(text: str) -> ScalingPolicy:
-    """`auto`, `queue_delay=2`: a policy and the setting that matters most. Raises ArgumentTypeError."""
-    kind, _, value = text.partition("=")
+    """`auto`, `queue_delay:2`: a policy and the setting that matters most, as `endpoint create` takes it; `=` does for
+    `:`. Raises ArgumentTypeError."""
+    kind, _, value = text.replace("=", ":", 1).partition(":")
     if kind not in _MAIN_FIELD:
-        raise argparse.ArgumentTypeError(f"policy: {text[:40]!a} is none of {', '.join(_MAIN_FIELD)}")
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is none of {', '.join(_MAIN_FIELD)}")
     try:
         return _POLICY.validate_python({"kind": kind, **({_MAIN_FIELD[kind]: value} if value else {})})
     except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"policy: {text[:40]!a}: {error.errors()[0]['msg']}") from error
+        raise argparse.ArgumentTypeError(f"{text[:40]!a}: {error.errors()[0]['msg']}") from error
 
 
 def _numbers(text: str) -> list[int]:
@@ -234,8 +229,19 @@ def _numbers(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"{text[:40]!a} is no list of whole numbers such as 0,1,2") from None
 
 
+def _span_s(text: str) -> float:
+    """Seconds from 0 to an hour. Raises ArgumentTypeError, also for what is no number."""
+    try:
+        span_s = float(text)
+    except ValueError:
+        span_s = nan
+    if not 0.0 <= span_s <= SPAN_S_MAX:
+        raise argparse.ArgumentTypeError(f"{text[:40]!a} is no number of seconds from 0 to {SPAN_S_MAX:.0f}")
+    return span_s
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.simulator.study", description=__doc__)
+    parser = Parser(prog="python -m orchestrator.simulator.study", description=__doc__)
     verbs = parser.add_subparsers(required=True)
 
     def verb(name: str, run: Callable[[Places, argparse.Namespace], dict[str, Any]]) -> argparse.ArgumentParser:
@@ -253,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("baseline", "maximum", "idle"):
         replay.add_argument(f"--{name}", type=_numbers, default=[])
     replay.add_argument("--policy", type=parse_policy, action="append", default=[])
-    replay.add_argument("--cold-start", type=float)
+    replay.add_argument("--cold-start", type=_span_s)
     replay.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2))
     sizing = verb("plan", make_plan)
     sizing.add_argument("--slug")
@@ -261,10 +267,13 @@ def _parser() -> argparse.ArgumentParser:
         sizing.add_argument(f"--{name}", type=float)
     sizing.add_argument("--slots", type=int)
     sizing.add_argument("--gpu")
+    for each in (journal, replay, sizing):
+        each.add_argument("--account", help="whose endpoints there are; without it, everybody's")
     for each in (replay, sizing):
         each.add_argument("--book")
-        each.add_argument("--wait", type=float)
+        each.add_argument("--wait", type=_span_s)
         each.add_argument("--requests", type=int, default=REQUESTS_DEFAULT)
+        each.add_argument("--until-ns", type=int, help="now, by the clock of the deck that runs")
     return parser
 
 

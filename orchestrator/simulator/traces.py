@@ -83,7 +83,7 @@ def read_trace(file: Path) -> Trace:
     try:
         with file.open("rb") as opened:
             packed = opened.read(2) == b"\x1f\x8b"
-        with (gzip.open if packed else open)(file, "rt", encoding="utf-8", newline="") as text:
+        with (gzip.open if packed else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
             requests = list(_rows(file, text))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TraceError(f"{file}: the gzip data is damaged or cut short: {error}") from error

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise, product, takewhile
 from math import exp, log, sqrt
 from statistics import median
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from orchestrator.contract.base import HOUR_NS, SECOND_NS
 from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, RequestCount, ScalingPolicy
+from orchestrator.core.billing import due_u
 from orchestrator.core.history import MINUTE_NS, Requests
 from orchestrator.core.pricing import Price
 from orchestrator.simulator.light import ColdStarts, RequestsStarved, Setup, following, simulate
@@ -28,10 +29,14 @@ REQUESTS_MIN: Final = 20
 """Fewer say nothing about percentiles."""
 SEEDS: Final = 3
 ASSUMED_COLD_S: Final = 30.0
+DAY_NS: Final = 24 * HOUR_NS
+"""The shortest time whose traffic can stand for that of any other day."""
 POLICIES: Final[dict[str, ScalingPolicy]] = {
     "queue_delay": QueueDelay(), "request_count": RequestCount(), "concurrency": Concurrency(), "auto": Auto(),
 }  # fmt: skip
 """What is tried when nobody says, each with its defaults."""
+OWN_TIMING: Final = (Auto, Concurrency)
+"""These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing."""
 
 
 class Each(Protocol):
@@ -59,13 +64,14 @@ class Option:
 
     @property
     def name(self) -> str:
-        """Such as `1-5 queue_delay idle 10 s`."""
-        return f"{self.baseline}-{self.maximum} {policy_name(self.policy)} idle {self.idle_timeout_s} s"
+        """Such as `1-5 queue_delay:4 idle 10 s`; without the idle timeout where it changes nothing."""
+        idle = "" if isinstance(self.policy, OWN_TIMING) else f" idle {self.idle_timeout_s} s"
+        return f"{self.baseline}-{self.maximum} {policy_name(self.policy)}{idle}"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it, over the whole recorded span and on average over the seeds. Waits are seconds."""
+    """What came of it, over the whole recorded time and on average over the seeds. Waits are seconds."""
 
     option: Option
     cost_u: int
@@ -105,36 +111,54 @@ def policy_name(policy: ScalingPolicy) -> str:
     """The policy with the setting that matters most, as the command line takes it."""
     match policy:
         case QueueDelay(seconds=value):
-            return f"queue_delay={value:g}"
+            return f"queue_delay:{value:g}"
         case RequestCount(value=value):
-            return f"request_count={value}"
+            return f"request_count:{value}"
         case Concurrency(target=value):
-            return f"concurrency={value:g}"
+            return f"concurrency:{value:g}"
         case Auto(wait_p95_s=value):
-            return f"auto={value:g}"
+            return f"auto:{value:g}"
 
 
-def trace_of_requests(slug: str, requests: Requests) -> Trace:
-    """The recording as a trace that begins with its first request. A request whose service is unknown (it never reached
-    a worker) takes as long as the middle one. Raises TooLittle."""
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The requests of an endpoint from `since_ns` to `until_ns` (wall nanoseconds). Quiet time before the first and
+    after the last of them belongs to it: a baseline worker is paid for then too."""
+
+    trace: Trace
+    """Arrivals counted from `since_ns`."""
+    since_ns: int
+    until_ns: int
+    busiest_minute: int
+    """Requests that came in it."""
+
+    @property
+    def span_ns(self) -> int:
+        return self.until_ns - self.since_ns
+
+    @property
+    def load(self) -> float:
+        """Requests in service on average over the whole time, if none had to wait (erlang)."""
+        return self.trace.work_s * SECOND_NS / self.span_ns
+
+    @property
+    def rpm(self) -> float:
+        """Requests per minute on average over the whole time; never less than a minute of it."""
+        return len(self.trace) * MINUTE_NS / max(self.span_ns, MINUTE_NS)
+
+
+def recording_of(slug: str, requests: Requests, since_ns: int, until_ns: int) -> Recording:
+    """What was recorded between two instants, which are moved apart to hold all of it. A request whose service is
+    unknown (it never reached a worker) takes as long as the middle one. Raises TooLittle."""
     known = sorted(ns for ns in requests.service_ns if ns > 0)
     if len(requests.arrived_ns) < REQUESTS_MIN or not known:
-        raise TooLittle(
-            f"{slug}: {len(requests.arrived_ns)} requests are recorded, at least {REQUESTS_MIN} are needed to replay"
-        )
+        raise TooLittle(f"{slug}: {len(requests.arrived_ns)} requests are recorded, at least {REQUESTS_MIN} are needed")
     middle_ns = known[len(known) // 2]
     pairs = sorted(zip(requests.arrived_ns, requests.service_ns, strict=True))
-    first_ns = pairs[0][0]
-    return Trace(slug, tuple(at - first_ns for at, _ in pairs), tuple(ns or middle_ns for _, ns in pairs))
-
-
-def rates_rpm(requests: Requests) -> tuple[float, float]:
-    """Requests per minute: the average over the recorded span, and the busiest minute's. Raises TooLittle."""
-    if len(requests.arrived_ns) < REQUESTS_MIN:
-        raise TooLittle(f"{len(requests.arrived_ns)} requests are recorded, at least {REQUESTS_MIN} are needed")
-    span_ns = max(requests.arrived_ns[-1] - requests.arrived_ns[0], MINUTE_NS)
+    since_ns, until_ns = min(since_ns, pairs[0][0]), max(until_ns, pairs[-1][0] + 1)
+    trace = Trace(slug, tuple(at - since_ns for at, _ in pairs), tuple(ns or middle_ns for _, ns in pairs))
     minutes = Counter(at_ns // MINUTE_NS for at_ns in requests.arrived_ns)
-    return len(requests.arrived_ns) * MINUTE_NS / span_ns, float(max(minutes.values()))
+    return Recording(trace, since_ns, until_ns, max(minutes.values()))
 
 
 def cold_starts_of(durations_ns: Sequence[int], assumed_s: float = ASSUMED_COLD_S) -> ColdStarts:
@@ -154,21 +178,20 @@ def options(
     maxima: Iterable[int] = (),
     idle_timeouts_s: Iterable[int] = (),
     policies: Iterable[ScalingPolicy] = (),
+    advised: int = 0,
     reach: int = 3,
 ) -> list[Option]:
     """The setting of now, then every combination of what is given; what is not given is tried around `now`: baselines
-    from 0 to `reach`, idle timeouts of 10, 60 and 300 s, every policy."""
+    from 0 to `reach` and the one that is `advised`, idle timeouts of 10, 60 and 300 s, every policy."""
     chosen = list(policies) or [now.policy, *(p for p in POLICIES.values() if p.kind != now.policy.kind)]
     found = [now]
-    # These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing.
-    own_timing = (Auto, Concurrency)
     for baseline, maximum, idle_s, policy in product(
-        sorted({*baselines} or {*range(min(reach, now.maximum) + 1), now.baseline}),
+        sorted({*baselines} or {*range(min(reach, now.maximum) + 1), now.baseline, advised}),
         sorted({*maxima} or {now.maximum}),
         sorted({*idle_timeouts_s} or {10, 60, 300, now.idle_timeout_s}),
         chosen,
     ):
-        kept_s = now.idle_timeout_s if isinstance(policy, own_timing) else idle_s
+        kept_s = now.idle_timeout_s if isinstance(policy, OWN_TIMING) else idle_s
         option = Option(baseline, maximum, kept_s, policy)
         if baseline <= maximum and option not in found:
             found.append(option)
@@ -176,7 +199,7 @@ def options(
 
 
 def replay(
-    trace: Trace,
+    recorded: Recording,
     tried: Sequence[Option],
     slots: int,
     price: Price,
@@ -187,10 +210,10 @@ def replay(
 ) -> list[Result]:
     """A result for each option that lets no request starve, in the order given, the Pareto set marked. `each` may run
     them side by side."""
-    first = list(each(partial(_run, trace, slots, price, cold, 1), tried))
+    first = list(each(partial(_run, recorded, slots, price, cold, 1), tried))
     marked = mark_best([result for result in first if result is not None])
     finals = [r.option for r in marked if r.best or r.option == tried[0]]
-    again = dict(zip(finals, each(partial(_run, trace, slots, price, cold, seeds), finals), strict=True))
+    again = dict(zip(finals, each(partial(_run, recorded, slots, price, cold, seeds), finals), strict=True))
     return mark_best([again.get(result.option) or result for result in marked])
 
 
@@ -222,7 +245,8 @@ def recommend(results: Sequence[Result], wait_p95_s: float | None = None) -> tup
         )
     best = min(fit, key=lambda r: (r.cost_u, r.wait_p95_s))
     if best.option == now.option or (best.cost_u >= now.cost_u and wait_p95_s is None):
-        return now, f"Keep {now.option.name}: nothing tried is cheaper without longer waits."
+        within = "without longer waits" if wait_p95_s is None else f"with a p95 wait of {limit_s:.1f} s"
+        return now, f"Keep {now.option.name}: nothing tried is cheaper {within}."
     change = (best.cost_u - now.cost_u) / now.cost_u if now.cost_u else 0.0
     return best, (
         f"Take {best.option.name}: {abs(change):.0%} {'cheaper' if change < 0 else 'dearer'} than now, "
@@ -230,8 +254,17 @@ def recommend(results: Sequence[Result], wait_p95_s: float | None = None) -> tup
     )
 
 
+def caution(recorded: Recording) -> str:
+    """What to think of before the advice is taken; empty when a day or more is recorded."""
+    if recorded.span_ns >= DAY_NS:
+        return ""
+    hours, minutes = divmod(max(1, recorded.span_ns // MINUTE_NS), 60)
+    span = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+    return f"Only {span} of traffic is recorded: ask again after a whole usual day."
+
+
 def levels(
-    trace: Trace, now: Option, slots: int, price: Price, cold: ColdStarts, each: Each = _one_by_one
+    recorded: Recording, now: Option, slots: int, price: Price, cold: ColdStarts, each: Each = _one_by_one
 ) -> list[Level]:
     """For k = 1, 2, ... the k-th worker on top of k - 1 baseline ones, until one is never on.
 
@@ -240,7 +273,7 @@ def levels(
     spares the others their starts.
     """
     lives = list(
-        each(partial(_life, trace, slots, price, cold), [replace(now, baseline=k) for k in range(now.maximum + 1)])
+        each(partial(_life, recorded, slots, price, cold), [replace(now, baseline=k) for k in range(now.maximum + 1)])
     )
     found = []
     for k, (life, after) in enumerate(pairwise(lives), 1):
@@ -251,6 +284,11 @@ def levels(
     return found
 
 
+def advised_baseline(found: Iterable[Level]) -> int:
+    """How many workers, from the first on, are cheaper in the baseline one by one."""
+    return sum(1 for _ in takewhile(lambda level: level.saves_uh > 0, found))
+
+
 class _Life(NamedTuple):
     """Of a run: the share of the time in which more than the baseline lived, and its price."""
 
@@ -258,29 +296,30 @@ class _Life(NamedTuple):
     per_hour_u: int
 
 
-def _life(trace: Trace, slots: int, price: Price, cold: ColdStarts, option: Option) -> _Life | None:
+def _life(recorded: Recording, slots: int, price: Price, cold: ColdStarts, option: Option) -> _Life | None:
     setup = Setup(option.baseline, option.maximum, slots, option.idle_timeout_s, price)
     try:
-        outcome = simulate(trace, setup, following(option.policy), cold)
+        outcome = simulate(recorded.trace, setup, following(option.policy), cold)
     except RequestsStarved:
         return None
-    whole_ns = max(1, outcome.ended_ns)
+    whole_ns = max(recorded.span_ns, outcome.ended_ns)
     steps = [*outcome.steps, (whole_ns, 0)]
     on_ns = sum(max(0, min(end, whole_ns) - at) for (at, live), (end, _) in pairwise(steps) if live > option.baseline)
-    return _Life(on_ns / whole_ns, (outcome.autoscaled_u + outcome.baseline_u) * HOUR_NS // whole_ns)
+    cost_u = outcome.autoscaled_u + option.baseline * due_u(price.baseline_uh, whole_ns)
+    return _Life(on_ns / whole_ns, cost_u * HOUR_NS // whole_ns)
 
 
-def _run(trace: Trace, slots: int, price: Price, cold: ColdStarts, seeds: int, option: Option) -> Result | None:
+def _run(recorded: Recording, slots: int, price: Price, cold: ColdStarts, seeds: int, option: Option) -> Result | None:
     setup = Setup(option.baseline, option.maximum, slots, option.idle_timeout_s, price)
     lucks = [replace(cold, seed=seed, drawn={}) for seed in range(seeds)]
     try:
-        runs = [simulate(trace, setup, following(option.policy), luck) for luck in lucks]
+        runs = [simulate(recorded.trace, setup, following(option.policy), luck) for luck in lucks]
     except RequestsStarved:
         return None
     waits = [run.wait_percentiles_s(50, 95, 99) for run in runs]
     autoscaled_u = sum(run.autoscaled_u for run in runs) // seeds
-    cost_u = autoscaled_u + sum(run.baseline_u for run in runs) // seeds
-    span_ns = max(1, sum(run.ended_ns for run in runs) // seeds)
+    span_ns = max(recorded.span_ns, sum(run.ended_ns for run in runs) // seeds)
+    cost_u = autoscaled_u + option.baseline * due_u(price.baseline_uh, span_ns)
     p50_s, p95_s, p99_s = (sum(w[n] for w in waits) / seeds for n in range(3))
     return Result(
         option=option,
@@ -290,7 +329,7 @@ def _run(trace: Trace, slots: int, price: Price, cold: ColdStarts, seeds: int, o
         wait_p50_s=p50_s,
         wait_p95_s=p95_s,
         wait_p99_s=p99_s,
-        wait_mean_s=sum(run.waited_s for run in runs) / seeds / len(trace),
+        wait_mean_s=sum(run.waited_s for run in runs) / seeds / len(recorded.trace),
         cold_starts=sum(run.cold_starts for run in runs) / seeds,
         seeds=seeds,
     )

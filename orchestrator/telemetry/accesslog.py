@@ -1,12 +1,13 @@
 """The access log: a JSON object a line for every request that is over, written by a thread of its own.
 
 On the request path a record is put into a queue, nothing else. A disk that is slower than the traffic costs lines, not
-latency: what does not fit into the queue is counted, and the count is a line of its own. Keys, bodies, queries and
-addresses are not in it; of a key its id.
+latency: what does not fit into the queue, or onto the disk, is counted, and the count is a line of its own. Keys,
+bodies, queries and addresses are not in it; of a key its id.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -81,35 +82,45 @@ class AccessLog:
 
     def _write(self) -> None:
         lines = []
-        while self._records:
-            lines.append(json.dumps(describe(self._records.popleft()), separators=(",", ":")))
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(json.dumps({"time": _iso(self._now()), "dropped": dropped}))
+        while self._records:
+            lines.append(json.dumps(describe(self._records.popleft()), separators=(",", ":")))
         if not lines:
             return
+        lost = dropped + len(lines) - bool(dropped)
         try:
-            self._append("\n".join([*lines, ""]).encode())
+            size = self._append("\n".join([*lines, ""]).encode())
+            lost = 0
+            if size >= self._file_bytes_max:
+                self._rotate()
         except OSError as error:
             if not self._failing:
                 log.warning("the access log cannot be written: %s", error)
             self._failing = True
         else:
             self._failing = False
+        self._dropped += lost
 
-    def _append(self, data: bytes) -> None:
-        """Opened anew each time: a log that was moved away or deleted is begun again."""
+    def _append(self, data: bytes) -> int:
+        """All of it or nothing, for half a line would spoil the one after it; the size of the file. Opened anew each
+        time: a log that was moved away or deleted is begun again."""
         descriptor = os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
         try:
-            os.write(descriptor, data)
-            size = os.fstat(descriptor).st_size
+            before = os.fstat(descriptor).st_size
+            if os.write(descriptor, data) < len(data):
+                os.ftruncate(descriptor, before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return before + len(data)
         finally:
             os.close(descriptor)
-        if size >= self._file_bytes_max:
-            for number in range(FILES_KEPT - 1, 0, -1):
-                older = self._path if number == 1 else self._numbered(number - 1)
-                if older.exists():
-                    older.replace(self._numbered(number))
+
+    def _rotate(self) -> None:
+        for number in range(FILES_KEPT - 1, 0, -1):
+            older = self._path if number == 1 else self._numbered(number - 1)
+            if older.exists():
+                older.replace(self._numbered(number))
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

@@ -134,6 +134,10 @@ class Metrics:
         return requests, took, waited
 
     def _scaling(self) -> Iterable[Family]:
+        for key in [key for key in self._scaled if key[0] not in self._table.routes]:
+            del self._scaled[key]  # deleted, as its other series are: names that come and go must not add up
+        for slug in self._cold.keys() - self._table.routes.keys():
+            del self._cold[slug], self._cold_s[slug]
         scaled = Family("gpudeck_scale_events_total", "counter", "Changes of the wanted number of workers, by rule.")
         for (slug, direction, rule), count in sorted(self._scaled.items()):
             scaled.add(count, endpoint=slug, direction=direction, reason=rule)

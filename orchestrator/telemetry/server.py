@@ -21,7 +21,10 @@ from orchestrator.telemetry.exposition import CONTENT_TYPE
 log = logging.getLogger(__name__)
 
 HOST: Final = "127.0.0.1"
-HEAD_S: Final = 10.0
+SCRAPE_S: Final = 10.0
+"""From accept to the last byte taken. A scraper that stops reading would hold its page and its descriptor for good."""
+SCRAPES_MAX: Final = 32
+"""At a time; the oldest makes way. A connection is a descriptor, and the gateway needs those for requests."""
 _ID: Final = b"metrics"
 
 
@@ -34,6 +37,7 @@ class MetricsServer:
         self._doorman = Doorman(Access())
         self._limits = Limits()
         self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.StreamWriter, None] = {}
         self.port = 0
 
     async def start(self, port: int) -> bool:
@@ -58,15 +62,22 @@ class MetricsServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request a connection: a scraper comes every fifteen seconds."""
+        self._open[writer] = None
+        if len(self._open) > SCRAPES_MAX:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
-            async with asyncio.timeout(HEAD_S):
+            async with asyncio.timeout(SCRAPE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(self._answer(head[:-4]))
-                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             log.debug("a scrape broke off")
         finally:
-            writer.close()
+            self._open.pop(writer, None)
+            writer.transport.abort()
 
     def _answer(self, raw: bytes) -> bytes:
         head_only = raw.startswith(b"HEAD ")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _SAMPLED: Final = 1
 _CONTEXT_FIELDS: Final = (b"traceparent:", b"tracestate:")
+_METHODS: Final = frozenset({"GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Any other token is a method too, and must not become a name of its own in whoever stores the spans: `_OTHER` in the
+attribute and `HTTP` in the name, as the conventions for HTTP spans have it."""
 
 
 class TracingUnavailable(SettingsError):
@@ -146,6 +149,7 @@ def spans_of(request: Ended, trace: Trace, resource: Any) -> list[Any]:
     dispatched_ns = arrived_ns + request.queue_ns
     server = context(trace.server)
     method = request.head.method.decode("ascii", "replace")
+    method = method if method in _METHODS else "HTTP"
     found = []
     if request.queue_ns:
         name = "cold start" if request.cold else "queue"
@@ -160,8 +164,9 @@ def spans_of(request: Ended, trace: Trace, resource: Any) -> list[Any]:
 
 def _attributes(request: Ended) -> dict[str, str | int | bool]:
     """Names of the stable HTTP conventions where there is one."""
+    method = request.head.method.decode("ascii", "replace")
     told: dict[str, str | int | bool] = {
-        "http.request.method": request.head.method.decode("ascii", "replace"),
+        "http.request.method": method if method in _METHODS else "_OTHER",
         "http.response.status_code": request.status,
         "http.request.body.size": request.bytes_in,
         "http.response.body.size": request.bytes_out,
@@ -172,6 +177,8 @@ def _attributes(request: Ended) -> dict[str, str | int | bool]:
         "gpudeck.request_id": request.request_id.decode("ascii", "replace"),
         "gpudeck.cold_start": request.cold,
     }
+    if method not in _METHODS:
+        told["http.request.method_original"] = method
     if request.worker_id is not None:
         told["gpudeck.worker_id"] = request.worker_id
     if request.status >= 500:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 from click.testing import CliRunner, Result
 
@@ -20,3 +22,15 @@ def gpudeck_sync(*arguments: str, stdin: str | bytes = "") -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+async def data(*arguments: str) -> Any:
+    """What `gpudeck ARGUMENTS -o json` prints; anything but success fails the test."""
+    return await asyncio.to_thread(data_sync, *arguments)
+
+
+def data_sync(*arguments: str) -> Any:
+    """`data` without an event loop."""
+    result = gpudeck_sync(*arguments, "-o", "json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)

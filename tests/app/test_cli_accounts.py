@@ -10,7 +10,7 @@ import pytest
 from app.cli.options import ACCOUNT_VARIABLE
 from orchestrator.contract.command import CreateAccount, CreateEndpoint, CreateKey, SetMail, TopUp
 from orchestrator.contract.endpoint import Visibility
-from orchestrator.contract.places import HOME_VARIABLE, places
+from orchestrator.contract.places import places
 from orchestrator.contract.query import AskBill
 from orchestrator.contract.secrets import MASK
 from orchestrator.contract.snapshot import EndpointView, KeyView, Snapshot
@@ -36,8 +36,7 @@ def three_accounts() -> Snapshot:
 
 
 @pytest.fixture
-async def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOrchestrator]:
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+async def fake(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeOrchestrator]:
     monkeypatch.delenv(ACCOUNT_VARIABLE, raising=False)
     async with FakeOrchestrator(places().socket_file, state=three_accounts()) as server:
         yield server

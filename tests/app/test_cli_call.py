@@ -13,7 +13,7 @@ from aiohttp import web
 from app.cli.exits import CliError
 from app.cli.requests import _Guarded
 from orchestrator.contract.command import CreateKey
-from orchestrator.contract.places import HOME_VARIABLE, places
+from orchestrator.contract.places import places
 from tests.app.cli_runner import gpudeck
 from tests.app.fake_orchestrator import SECRET, FakeOrchestrator, endpoint, snapshot
 
@@ -46,10 +46,8 @@ class Gateway:
 
 
 @pytest.fixture
-async def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+async def gateway(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
     """A gateway and an orchestrator whose endpoint `sketch` leads to it."""
-    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
-    monkeypatch.delenv("GPUDECK_API_KEY", raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # must never be used
     made = Gateway()
     app = web.Application()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from app.spawn import process_runs
 from orchestrator.contract.places import HOME_VARIABLE
-from tests.app.cli_runner import gpudeck_sync
+from tests.app.cli_runner import data_sync, gpudeck_sync
 from tests.waiting import until_sync
 
 PICTURE = Path(__file__).parents[2] / "assets" / "images" / "landscape.jpg"
@@ -27,24 +26,17 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         assert gpudeck_sync("down").exit_code == 0
 
 
-def data(*arguments: str) -> dict[str, object]:
-    result = gpudeck_sync(*arguments, "-o", "json")
-    assert result.exit_code == 0, result.stderr
-    document: dict[str, object] = json.loads(result.stdout)
-    return document
-
-
 def test_from_up_to_down(home: Path) -> None:
-    started = data("up", "--engine", "process", "--gpus", "L40:2", "--port", "0", "--timeout", "60")
+    started = data_sync("up", "--engine", "process", "--gpus", "L40:2", "--port", "0", "--timeout", "60")
     assert started["started"] is True
     assert started["simulated_gpus"] is True
-    assert data("up")["started"] is False
+    assert data_sync("up")["started"] is False
 
     create = ("endpoint", "create", "sketch", "--model", "sketch", "--gpu", "L40", "--workers", "1-2")
-    quote = data(*create, "--dry-run")["quote"]
+    quote = data_sync(*create, "--dry-run")["quote"]
     assert isinstance(quote, dict)
     assert quote["worst_case_per_hour_u"] == 2_670_000 + 3_600 * 4_240
-    assert data(*create, "--wait", "--wait-timeout", "60")["state"] == "serving"
+    assert data_sync(*create, "--wait", "--wait-timeout", "60")["state"] == "serving"
     again = gpudeck_sync(*create)
     assert again.exit_code == 4
     assert "sketch" in again.stderr
@@ -65,10 +57,10 @@ def test_from_up_to_down(home: Path) -> None:
 
     gone = gpudeck_sync("endpoint", "rm", "sketch", "--yes")
     assert gone.exit_code == 0, gone.stderr
-    bill = data("bill")
+    bill = data_sync("bill")
     assert isinstance(bill["total_u"], int)
     assert bill["total_u"] > 0
-    assert data("ledger", "verify")["ok"] is True
+    assert data_sync("ledger", "verify")["ok"] is True
 
     pid = started["pid"]
     assert isinstance(pid, int)

@@ -20,7 +20,7 @@ from app.present.statement_html import render_html
 from app.present.statement_text import render_text
 from orchestrator.contract.accounting import JournalRow, Statement
 from orchestrator.contract.places import HOME_VARIABLE, places
-from tests.app.cli_runner import gpudeck_sync
+from tests.app.cli_runner import data_sync, gpudeck_sync
 from tests.ledger.month import NOW_NS, at, history
 from tests.ledger.samples import Wall, opened
 
@@ -46,18 +46,12 @@ def home() -> Iterator[Path]:
         assert gpudeck_sync("down").exit_code == 0
 
 
-def data(*arguments: str) -> dict:
-    result = gpudeck_sync(*arguments, "-o", "json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
-
-
 def test_the_statement_equals_the_bill_and_the_ledger(home: Path) -> None:
-    statement = data("bill", "--account", "research", "--month", "2026-03", "--text")
-    bill = data("bill", "--account", "research", "--month", "2026-03")
+    statement = data_sync("bill", "--account", "research", "--month", "2026-03", "--text")
+    bill = data_sync("bill", "--account", "research", "--month", "2026-03")
     assert statement["charged_u"] == bill["total_u"] == sum(x["amount_u"] for x in bill["lines"] if not x["absorbed"])
     assert statement["opening_u"] + statement["topped_up_u"] - statement["charged_u"] == statement["closing_u"]
-    totals = {t["account"]: t for t in data("ledger", "verify")["totals"]}
+    totals = {t["account"]: t for t in data_sync("ledger", "verify")["totals"]}
     assert totals["research"]["balance_u"] == statement["closing_u"] == bill["balance_u"]
     assert {line["requests"] for line in statement["lines"]} == {0}, "it has a history, in which nobody asked"
 
@@ -67,7 +61,7 @@ def test_the_printed_statement_has_the_same_sums(home: Path, tmp_path: Path) -> 
     done = gpudeck_sync("bill", "--account", "research", "--month", "2026-03", "--html", str(file))
     assert (done.exit_code, done.stdout) == (0, "")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    statement = data("bill", "--account", "research", "--month", "2026-03", "--text")
+    statement = data_sync("bill", "--account", "research", "--month", "2026-03", "--text")
     page = Page(file.read_text(encoding="utf-8"))
     text = gpudeck_sync("bill", "--account", "research", "--month", "2026-03", "--text").stdout
     for amount in ("opening_u", "topped_up_u", "charged_u", "closing_u", "absorbed_u"):
@@ -141,7 +135,7 @@ def test_a_wrong_statement_says_so(march: Statement) -> None:
 
 
 def test_the_same_month_by_another_book(home: Path) -> None:
-    found = data("bill", "--account", "research", "--month", "2026-03", "--book", "half")
+    found = data_sync("bill", "--account", "research", "--month", "2026-03", "--book", "half")
     assert found["other_book"] == "half"
     assert found["difference_u"] == found["other_u"] - found["amount_u"] < 0
     table = gpudeck_sync("bill", "--account", "research", "--book", "half").stdout
@@ -155,11 +149,11 @@ def test_the_journal_is_shown_with_its_balance(home: Path) -> None:
     shown = gpudeck_sync("ledger", "show", "--account", "research", "-n", "5").stdout.splitlines()
     assert len(shown) == 6
     assert shown[0].split()[:2] == ["ROW", "TIME"]
-    balance = data("bill", "--account", "research")["balance_u"]
+    balance = data_sync("bill", "--account", "research")["balance_u"]
     assert f"{balance % DOLLAR:06d}" in shown[-1]
-    rows = data("ledger", "show", "--endpoint", "llama-70b", "--kind", "absorbed")
+    rows = data_sync("ledger", "show", "--endpoint", "llama-70b", "--kind", "absorbed")
     assert [row["entry"] for row in rows] == ["absorbed"]
-    since = data("ledger", "show", "--since", "2026-03-30", "--until", "2026-03-31T18:30")
+    since = data_sync("ledger", "show", "--since", "2026-03-30", "--until", "2026-03-31T18:30")
     assert {row["at_ns"] >= at(30) for row in since} == {True}
     assert gpudeck_sync("ledger", "show", "--since", "1h", "--account", "research").stderr.strip() == "no rows match"
     for wrong in ("yesterday", "2026-02-30"):
@@ -208,8 +202,13 @@ def test_instants_and_spans() -> None:
     assert work.parse_instant("--since", "2026-03-01", 0) == at(1)
     assert work.parse_instant("--since", "2026-03-01T12:30Z", 0) == at(1, 12, 30)
     assert work.parse_instant("--since", "2h", at(1, 12)) == at(1, 10)
+    assert work.parse_instant("--since", "2026-03-01T12:30+01:30", 0) == at(1, 11)
+    assert work.parse_instant("--since", "2026-03-01 12:30:07.250", 0) == at(1, 12, 30) + 7_250_000_000
     with pytest.raises(CliError, match="--since: 'soon' is no time"):
         work.parse_instant("--since", "soon", 0)
+    for outside in ("1969-12-31", "9999-12-31", "99999999d"):
+        with pytest.raises(CliError, match=f"--since: '{outside}' is not between 1970 and 2262"):
+            work.parse_instant("--since", outside, at(1))
 
 
 def test_verification_shows_totals(home: Path) -> None:
@@ -217,19 +216,19 @@ def test_verification_shows_totals(home: Path) -> None:
     assert shown.exit_code == 0, shown.stderr
     assert "every amount is right" in shown.stdout
     assert "22 intervals compared with their price books" in shown.stdout
-    assert data("ledger", "verify")["rates"] == 22
+    assert data_sync("ledger", "verify")["rates"] == 22
 
 
 def test_backup_and_restore(home: Path) -> None:
     where = places({HOME_VARIABLE: str(home)})
-    made = data("ledger", "backup")
+    made = data_sync("ledger", "backup")
     backup = Path(str(made["path"]))
     assert backup.parent == where.data / "backups"
     refused = gpudeck_sync("ledger", "restore", str(backup), "--yes")
     assert (refused.exit_code, "in use by another orchestrator" in refused.stderr) == (75, True)
     assert gpudeck_sync("down").exit_code == 0
     try:
-        assert data("ledger", "backup")["head"] == made["head"]
+        assert data_sync("ledger", "backup")["head"] == made["head"]
         where.ledger_file.write_bytes(where.ledger_file.read_bytes()[:10_000])
         broken = gpudeck_sync("up", "--engine", "process", "--gpus", "L40:1", "--port", "0")
         assert broken.exit_code == 1
@@ -244,4 +243,4 @@ def test_backup_and_restore(home: Path) -> None:
             shutil.copyfile(backup, where.ledger_file)
         started = gpudeck_sync("up", "--engine", "process", "--gpus", "L40:1", "--port", "0", "--timeout", "60")
     assert started.exit_code == 0, started.stderr
-    assert data("ledger", "verify")["ok"] is True
+    assert data_sync("ledger", "verify")["ok"] is True

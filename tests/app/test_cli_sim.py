@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from app.cli.sim import worker_chart
+import orchestrator.simulator.__main__ as simulator
+from app.cli import reports
+from app.cli.exits import CliError
+from app.cli.sim import USUAL, worker_chart
+from app.reporting import Printed
 from tests.app.cli_runner import gpudeck_sync as run
 
 
@@ -65,7 +70,10 @@ def test_a_trace_by_hand(tmp_path: Path) -> None:
         (["--shape", "spike", "--setup", "5"], "--setup: '5' is no setup"),
         (["--shape", "spike", "--policy", "magic"], "there is no policy 'magic'"),
         (["--shape", "spike", "--faults", "deth"], "'deth' is none of all, none, lost-before"),
-        (["--shape", "spike", "--cold", "-1"], "cold: give 0 to 3600 seconds"),
+        (["--shape", "spike", "--cold", "-1"], "cold: give 0 to 3600 seconds, not -1"),
+        (["--shape", "spike", "--cold", "nan"], "cold: give 0 to 3600 seconds, not nan"),
+        (["--shape", "spike", "--sigma", "9"], "sigma: give 0 to 3, not 9"),
+        (["--shape", "spike", "--slug", "sketch"], "give a trace file or a shape, or the slug of an endpoint"),
         (["--shape", "spike", "--gpu", "B300"], "B300"),
         (["--shape", "spike", "--idle-timeout", "999"], "must be at most 300, not 999"),
         ([], "give a trace file or a shape"),
@@ -83,6 +91,41 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
     result = run("sim", str(file))
     assert result.exit_code == 2
     assert "line 3: service_s: 'soon'" in result.stderr
+
+
+def test_a_spreadsheet_s_mark_and_line_ends_are_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "sheet.csv"
+    file.write_bytes(b'\xef\xbb\xbf"arrival_s","service_s"\r\n"0","1"\r\n')
+    result = run("sim", str(file), "--setup", "0-1", "--policy", "queue_delay")
+    assert result.exit_code == 0, result.output
+    assert "traffic  sheet: 1 request in 0 ms" in result.stdout
+
+
+def test_what_only_a_shape_has_is_refused_beside_a_recording(tmp_path: Path) -> None:
+    """Else the one who gave a rate would think that the file was played at it."""
+    file = tmp_path / "one.csv"
+    file.write_text("arrival_s,service_s\n0,1\n")
+    result = run("sim", str(file), "--peak-rpm", "100")
+    assert (result.exit_code, result.stderr) == (
+        2, "gpudeck: peak_rpm: only a shape has one; a recording is played as it is\n",
+    )  # fmt: skip
+
+
+def test_an_invariant_that_does_not_hold_comes_with_the_command_that_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise AssertionError("two workers on one GPU")
+
+    monkeypatch.setattr(simulator, "play", break_down)
+    arguments = ["--shape=spike", f"--spec={json.dumps(USUAL)}", "--seed=7"]
+    assert simulator.main(arguments) == 1
+    said = capsys.readouterr().err
+    monkeypatch.setattr(reports, "_run", lambda _: Printed(b"", said.encode(), 1))
+    with pytest.raises(CliError) as failure:
+        reports.run_program(arguments, 1.0)
+    assert failure.value.message == "an invariant does not hold: two workers on one GPU"
+    assert failure.value.hint == f"repeat: python -m orchestrator.simulator {shlex.join(arguments)}"
 
 
 def test_the_chart_has_a_row_a_worker() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from app.present.decisions import rows
+from app.present.decisions import rows, sentence
 from app.present.text import text
 from app.screens.dashboard import DashboardScreen
 from app.screens.decisions import DecisionsScreen
@@ -33,6 +34,20 @@ HELD = CHANGE.model_copy(
 )
 
 
+class Autumn(tzinfo):
+    """Two hours ahead of UTC until 25 October 2026, 01:00 UTC, then one; no database of zones is needed."""
+
+    def fromutc(self, at: datetime) -> datetime:
+        set_back = at.replace(tzinfo=None) >= datetime(2026, 10, 25, 1)  # noqa: DTZ001 - it is given in UTC
+        return (at + timedelta(hours=1 if set_back else 2)).replace(fold=int(set_back))
+
+    def utcoffset(self, at: datetime | None) -> timedelta:
+        return timedelta(hours=1 if at is not None and at.fold else 2)
+
+    def dst(self, at: datetime | None) -> timedelta:
+        return self.utcoffset(at) - timedelta(hours=1)
+
+
 def journal(query: Query) -> Any:
     if isinstance(query, AskDecisions):
         return Decisions(slug=query.slug, lines=(CHANGE, HELD))
@@ -40,19 +55,41 @@ def journal(query: Query) -> Any:
 
 
 def test_the_newest_decision_is_on_top_and_foreign_text_is_plain() -> None:
-    first, second = [text(each) for each in rows((CHANGE, HELD), 100, UTC)]
-    assert first.endswith("3        held at the maximum  [bold]much[/bold] (asked for 7)")
+    date, first, second = [text(each) for each in rows((CHANGE, HELD), 100, UTC)]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d UTC", date)
+    assert first.endswith("3        held at the maximum  [bold]much[/bold]; the maximum is 3")
     assert "\x1b" not in first
     assert second.endswith("  0 → 3    (5 queued + 0 running) / 2 = 2.50 → 3")
 
 
-def test_a_sentence_that_does_not_fit_stands_below() -> None:
+def test_a_sentence_that_does_not_fit_goes_on_below() -> None:
     long = CHANGE.model_copy(update={"why": "word " * 30})
-    lines = rows((long,), 60, UTC)
+    _, *lines = rows((long,), 60, UTC)
     assert len(lines) > 3
     assert all(len(text(each)) <= 60 for each in lines)
-    assert "0 → 3" in text(lines[0])
+    assert "0 → 3    word word" in text(lines[0])
     assert text(lines[1]).startswith(" " * 19 + "word")
+    assert sum(text(each).count("word") for each in lines) == 30
+
+
+def test_a_sentence_says_what_kept_it_from_being_done() -> None:
+    assert sentence(CHANGE) == CHANGE.why
+    assert sentence(HELD) == "[bold]much[/bold]; the maximum is 3"
+    assert (
+        sentence(CHANGE.model_copy(update={"asked": 0, "desired": 2, "why": "nobody"})) == "nobody; the baseline is 2"
+    )
+
+
+def test_each_day_has_its_date_and_the_distance_from_utc_of_its_times() -> None:
+    """When a clock is set back, the hour from two to three comes twice."""
+    before, after, later = (
+        CHANGE.model_copy(update={"at_ns": int(datetime(2026, 10, *at, tzinfo=UTC).timestamp()) * SECOND_NS})
+        for at in ((25, 0, 30), (25, 1, 30), (26, 1, 0))
+    )
+    shown = [text(each) for each in rows((before, after, later), 100, Autumn())]
+    assert [each[:20].split("  ")[0] for each in shown] == [
+        "2026-10-26 UTC+01:00", "02:00:00", "2026-10-25 UTC+01:00", "02:30:00", "2026-10-25 UTC+02:00", "02:30:00",
+    ]  # fmt: skip
 
 
 async def test_the_journal_is_read_when_it_opens_and_when_another_number_is_wanted() -> None:

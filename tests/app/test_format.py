@@ -167,3 +167,13 @@ def test_fit_is_exact_on_both_sides() -> None:
     assert fmt.fit("ab", 4) == "ab  "
     assert fmt.fit("ab", 4, right=True) == "  ab"
     assert fmt.fit("日本語", 4) == "日… "
+
+
+@pytest.mark.parametrize(
+    ("span_s", "text"),
+    [(0.0, "0.0 s"), (0.0004, "0.0 s"), (0.0262, "26 ms"), (0.0994, "99 ms"), (0.0996, "0.1 s"), (12.34, "12.3 s"),
+     (99.96, "100 s"), (1_607.2, "1,607 s")],
+)  # fmt: skip
+def test_waits_fit_seven_cells(span_s: float, text: str) -> None:
+    assert fmt.wait(span_s) == text
+    assert len(text) <= 7

@@ -34,6 +34,8 @@ from tests.waiting import until
 DOCUMENT: dict[str, Any] = json.loads((Path(__file__).parent / "study.json").read_text(encoding="utf-8"))
 """As the program prints it: 1,500 requests in bursts, an endpoint 2-5 with cold starts of 25 s."""
 STUDY = Study.model_validate(DOCUMENT)
+UNTIL = f"--until-ns={rich().taken_at_ns}"
+"""A recording lasts until the time that the screen shows, which is not this machine's in a lab."""
 
 
 def printing(document: object, asked: list[Request] | None = None) -> Reporter:
@@ -69,7 +71,7 @@ async def test_the_recommended_setting_is_chosen_and_can_be_taken() -> None:
     async with running(rich(), reporter=printing(DOCUMENT, asked)) as (app, _, pilot):
         table = await opened(app, pilot)
         assert [(each.program, each.arguments) for each in asked] == [
-            ("orchestrator.simulator.study", ("whatif", "sketch"))
+            ("orchestrator.simulator.study", ("whatif", "sketch", UNTIL))
         ]
         await until(lambda: table.cursor == RECOMMENDED.name)
         assert STUDY.recommendation.split(":")[0] in screen_text(app)
@@ -149,7 +151,7 @@ async def test_the_replay_is_made_again_under_the_terms_that_are_chosen() -> Non
         app.screen.query_one("#book", Choice).pick("my-prices")
         await pilot.press("ctrl+s")
         await until(lambda: len(asked) == 2)
-        assert asked[1].arguments == ("whatif", "sketch", "--wait=2.5", "--book=my-prices")
+        assert asked[1].arguments == ("whatif", "sketch", "--wait=2.5", "--book=my-prices", UNTIL)
         await until(lambda: "p95 wait of 2.5 s at most · prices of my-prices" in screen_text(app))
         await pilot.press("o")
         await until(lambda: isinstance(app.screen, TermsDialog))

@@ -88,14 +88,11 @@ class Replayed(FairWeather):
 async def live(trace: Trace, spec: EndpointSpec, home: Path) -> Seen:
     """Run the trace against real processes."""
     host = Host(home, "process", gpus=f"{spec.gpu_type}:{spec.maximum}")
-    await host.start()
-    try:
+    async with host.running():
         fields = spec.model_dump(exclude={"slug", "model", "gpu_type", "baseline", "maximum", "account", "env"})
         await host.create(spec.setup, SLUG, **fields)
         await host.until_ready(spec.baseline)
         return await _watch(host, trace, spec)
-    finally:
-        await host.stop()
 
 
 async def _watch(host: Host, trace: Trace, spec: EndpointSpec) -> Seen:

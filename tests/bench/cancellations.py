@@ -17,13 +17,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import uvloop
 
 from orchestrator.core.lane import Lane, Slot
+from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.sockets import reset_on_close
-from tests.gateway.rig import QUICK, Caller, Rig
+from tests.gateway.rig import Caller, Rig
 from tests.waiting import until
 
 STAGES = ("queued", "connecting", "uploading", "waiting", "streaming")
@@ -176,7 +177,7 @@ class Round:
             "queued requests": lambda: sum(route.lane.queued for route in rig.table.routes.values()),
             "queued bytes": lambda: sum(route.lane.queued_bytes for route in rig.table.routes.values()),
             "attempts to connect": lambda: len(rig.gateway.hub.tasks),
-            "spooled bytes": lambda: QUICK.spool_bytes - rig.gateway.hub.disk.left,
+            "spooled bytes": lambda: Limits().spool_bytes - rig.gateway.hub.disk.left,
             "connections of workers": lambda: len(self.worker.came) - len(self.worker.ended),
         }
         with suppress(AssertionError):
@@ -190,7 +191,7 @@ class Round:
 async def run(count: int, seed: int) -> Outcome:
     """`count` clients leave; afterwards the gateway serves as if there had been none."""
     rig, worker = Rig(), Worker()
-    await rig.listen(replace(QUICK, connections=1_000, connections_per_peer=1_000, connect_s=60))
+    await rig.listen(Limits(connections=1_000, connections_per_peer=1_000, connect_s=60))
     server = await asyncio.get_running_loop().create_server(lambda: Ear(worker), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     rig.lane.set_ring([Slot(f"id-{n}", f"w{n}", "127.0.0.1", port, AT_ONCE, rig.now()) for n in range(2)])

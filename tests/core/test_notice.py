@@ -134,8 +134,9 @@ def test_a_suspension_names_what_was_stopped_and_what_it_takes_to_go_on() -> Non
     world.create(setup="1-1")
     world.create("idle", setup="0-1")
     world.until(lambda: world.ready() == 1)
+    world.spend(11 * DOLLAR_U)
     world.tick_s = 2
-    world.until(lambda: world.workers() == [], limit_s=30 * 3600, step_s=2)
+    world.until(lambda: world.workers() == [], step_s=2)
     world.advance(600)
     world.crash()
     world.advance(600)

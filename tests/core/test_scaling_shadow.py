@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.contract.endpoint import RequestCount
-from orchestrator.core.scaling.shadow import Rule, Shadow, Shape, born, play
+from orchestrator.core.scaling.shadow import Rule, Shadow, Shape, Times, born, play
 from orchestrator.simulator.light import ColdStarts, Setup, following, simulate
 from orchestrator.simulator.traces import trace_of
 
 
 def played(rule: Rule, shape: Shape, arrivals_s: list[float], service_s: float = 10.0, cold_s: float = 30.0) -> Shadow:
-    return play(born(shape, 0.0), rule, shape, arrivals_s, (service_s,), cold_s)
+    return play(born(shape, 0.0), rule, shape, arrivals_s, Times((service_s,), (cold_s,)))
 
 
 def test_a_worker_that_is_not_kept_starts_cold_for_every_request() -> None:
@@ -52,6 +52,34 @@ def test_the_baseline_costs_nothing_and_is_always_there() -> None:
     assert shadow.waited_s == 5
 
 
+def test_a_start_that_nobody_needs_is_called_off() -> None:
+    """The baseline serves the request at 0 until 10, then the one at 5, whose own worker was asked for at 5: called off
+    at 10. A request that still waits keeps its start: with three at 5, two of the three starts are needed."""
+    rule = Rule(1, 0, 1.0, 0, True)
+    shadow = played(rule, Shape(1, 4, 1), [0, 5, 200])
+    assert (shadow.worked_s, shadow.waited_s) == (10 - 5, 5)
+    crowd = played(rule, Shape(1, 4, 1), [0, 5, 5, 5, 12])
+    assert len(crowd.starting) == 3, "two that wait, and the one that comes at 12"
+
+
+def test_each_wait_is_squared_whenever_it_is_over() -> None:
+    """Waits of 30, 31 and 38 s, as above; what waited before a portion is known by its arrival."""
+    rule, shape, times = Rule(2, 0), Shape(0, 2, 1), Times((10.0,), (30.0,))
+    whole = play(born(shape, 0.0), rule, shape, [0, 1, 2, 100], times)
+    assert whole.squared_s2 == 30**2 + 31**2 + 38**2 - 31**2 + (32 - 1) ** 2
+    begun = play(born(shape, 0.0), rule, shape, [0, 1, 2], times)
+    assert play(begun, rule, shape, [100], times, [0, 1, 2]) == whole
+    assert play(begun, rule, shape, [100], times, [2]).squared_s2 < whole.squared_s2
+
+
+def test_starts_of_one_minute_take_equally_long_those_of_the_next_have_their_own_luck() -> None:
+    """The starts at 0 and 10 take 100 s, the one at 70 takes 20 s and is there first, at 90."""
+    shape, times = Shape(0, 3, 1), Times((10.0,), (100.0, 20.0))
+    shadow = play(born(shape, 0.0), Rule(1, 0), shape, [0, 10, 70, 95], times)
+    assert shadow.starting == (100.0, 110.0)
+    assert shadow.waited_s == 90 + 85 + 25
+
+
 def test_never_more_than_the_maximum() -> None:
     shadow = played(Rule(1, 0), Shape(0, 3, 2), [0.0] * 50 + [29.0])
     assert len(shadow.starting) == 3
@@ -63,17 +91,20 @@ def test_never_more_than_the_maximum() -> None:
     fill=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
     keep_s=st.sampled_from([0.0, 15.0, 300.0]),
     shape=st.sampled_from([Shape(0, 1, 1), Shape(0, 5, 1), Shape(2, 4, 4)]),
+    cancels=st.booleans(),
     cuts=st.lists(st.integers(0, 60), max_size=4),
 )
-def test_portions_do_not_matter(gaps_s: list[float], fill: float, keep_s: float, shape: Shape, cuts: list[int]) -> None:
+def test_portions_do_not_matter(
+    gaps_s: list[float], fill: float, keep_s: float, shape: Shape, cancels: bool, cuts: list[int]
+) -> None:
     """However the arrivals are split into calls, the shadow comes out the same; nothing is lost and no sum falls."""
-    rule, services_s = Rule(fill, keep_s), (3.0, 40.0, 0.5)
+    rule, times = Rule(fill, keep_s, 0.5, 0, cancels), Times((3.0, 40.0, 0.5), (20.0, 5.0, 200.0))
     arrivals_s = [sum(gaps_s[: n + 1]) for n in range(len(gaps_s))]
-    whole = play(born(shape, 0.0), rule, shape, arrivals_s, services_s, 20.0)
+    whole = play(born(shape, 0.0), rule, shape, arrivals_s, times)
     shadow, at = born(shape, 0.0), 0
     for cut in sorted({min(cut, len(arrivals_s)) for cut in cuts} | {len(arrivals_s)}):
         before = shadow
-        shadow, at = play(shadow, rule, shape, arrivals_s[at:cut], services_s, 20.0), cut
+        shadow, at = play(shadow, rule, shape, arrivals_s[at:cut], times, arrivals_s[:at]), cut
         assert shadow.worked_s >= before.worked_s
         assert shadow.waited_s >= before.waited_s
     assert shadow == whole
@@ -97,6 +128,6 @@ def test_a_shadow_comes_close_to_the_simulator(value: int, idle_s: int, baseline
     trace = trace_of("poisson", zip(arrivals_s, services_s, strict=True))
     outcome = simulate(trace, setup, following(RequestCount(value=value)), ColdStarts(30.0, sigma=0.0))
     rule, shape = Rule(value, idle_s), Shape(baseline, 5, 1)
-    shadow = play(born(shape, 0.0), rule, shape, [*arrivals_s, at + 10_000], services_s, 30.0)
+    shadow = play(born(shape, 0.0), rule, shape, [*arrivals_s, at + 10_000], Times(services_s, (30.0,)))
     assert shadow.worked_s == pytest.approx(outcome.autoscaled_s, rel=0.12)
     assert shadow.waited_s == pytest.approx(outcome.waited_s, rel=0.12)

@@ -107,6 +107,12 @@ class World(Deck):
             self.advance(step_s)
         return (self.now_ns - start) / SECOND_NS
 
+    def spend(self, left_u: int) -> None:
+        """Advance in long ticks, the first account's credit going down, until at most `left_u` of it is left."""
+        usual_s, self.tick_s = self.tick_s, 20
+        self.until(lambda: self.snapshot().accounts[0].balance_u <= left_u, limit_s=30 * 3_600, step_s=60)
+        self.tick_s = usual_s
+
     # --- what is remembered and checked
 
     def stepped(self, event: ev.Happening, effects: list[fx.Effect]) -> None:

@@ -16,7 +16,7 @@ from orchestrator.deferred.desk import DeferredDesk
 from orchestrator.deferred.rules import Bounds
 from orchestrator.deferred.store import DeferredStore
 from orchestrator.deferred.webhook import Allowance, read_allowance
-from tests.gateway.rig import KEY, QUICK, Reply, Rig
+from tests.gateway.rig import KEY, Reply, Rig
 from tests.waiting import until
 
 LOCAL = read_allowance(["127.0.0.0/8", "localhost"])
@@ -115,7 +115,7 @@ async def deferring(
 ) -> AsyncIterator[DeferredRig]:
     """A rig over `directory`. Its end proves that nothing leaked."""
     rig = DeferredRig(directory, bounds, allowance, tls)
-    await rig.listen(QUICK)
+    await rig.listen()
     await rig.open()
     try:
         yield rig

@@ -53,7 +53,9 @@ def test_the_signature_is_that_of_the_specification() -> None:
         ("0.0.0.0", False), ("224.0.0.1", False), ("255.255.255.255", False), ("240.0.0.1", False), ("::1", False),
         ("::", False), ("fe80::1", False), ("fc00::1", False), ("ff02::1", False), ("::ffff:127.0.0.1", False),
         ("::ffff:8.8.8.8", True), ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b::808:808", True),
-        ("198.18.0.1", False), ("192.0.2.1", False),
+        ("198.18.0.1", False), ("192.0.2.1", False), ("fec0::1", False), ("feff::1", False), ("3fff::1", False),
+        ("192.0.0.8", False), ("192.88.99.1", False), ("168.63.129.16", False), ("168.63.129.17", True),
+        ("64:ff9b::a83f:8110", False), ("2002:a83f:8110::", False), ("::ffff:168.63.129.16", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_public(text: str, public: bool) -> None:
@@ -121,6 +123,7 @@ async def test_the_end_of_a_call_is_notified_signed_and_noted(rig: DeferredRig, 
     assert worker.seen[0].get("x-webhook-url") is None
     await until(lambda: rig.desk.courier.owed == 0, what="the delivery to be noted")
     assert (await rig.told(request_id))["webhook"] == {"state": "delivered", "attempts": 1, "problem": None}
+    assert not rig.desk.courier._turns, "callers choose the origins: none is remembered"
 
 
 async def test_the_url_may_stand_in_the_query(rig: DeferredRig, receiver: Receiver) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -19,10 +18,5 @@ async def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         problem = missing()
         if problem is not None:
             pytest.skip(problem)
-    home: Path = tmp_path_factory.mktemp("h")
-    running = Host(home, engine)
-    await running.start()
-    yield running
-    if running.process is not None and running.process.poll() is not None:
-        await running.start()  # the test ended it: take over what it left, then stop that properly
-    await running.stop()
+    async with Host(tmp_path_factory.mktemp("h"), engine).running() as running:
+        yield running

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -126,6 +127,17 @@ class Host:
         self._close_pipe()
         await self._forget_client()
         return code
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Started, and drained and stopped afterwards, whatever was done with it."""
+        await self.start()
+        try:
+            yield self
+        finally:
+            if self.process is not None and self.process.poll() is not None:
+                await self.start()  # it was ended: take over what it left, then stop that properly
+            await self.stop()
 
     async def stop(self) -> None:
         """Drain and stop; nothing may be left running."""

@@ -21,12 +21,8 @@ from tests.e2e.host import Host, new_id
 async def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     monkeypatch.delenv("GPUDECK_API_KEY", raising=False)
-    running = Host(tmp_path, "process")
-    await running.start()
-    yield running
-    if running.process is not None and running.process.poll() is not None:
-        await running.start()
-    await running.stop()
+    async with Host(tmp_path, "process").running() as running:
+        yield running
 
 
 async def shown(host: Host, request_id: str) -> RequestView:

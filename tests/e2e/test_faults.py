@@ -15,7 +15,7 @@ from app.present.snippets import snippet
 from orchestrator.contract.faults import FaultKind, InjectFault
 from orchestrator.contract.places import HOME_VARIABLE
 from orchestrator.contract.routing import AskRouting, Routing
-from tests.app.cli_runner import gpudeck
+from tests.app.cli_runner import data, gpudeck
 from tests.e2e.host import ROOT, Host, new_id
 from tests.e2e.test_zero_loss import Load
 
@@ -24,25 +24,20 @@ PROBES = "health probes in a row failed"
 
 @pytest.fixture
 async def host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
-    """With faults on, and an echo model that is given two seconds to stop."""
+    """With faults on, and an echo model that is given one second to stop."""
     running = Host(tmp_path_factory.mktemp("h"), "process", variables={"GPUDECK_FAULTS": "true"})
     monkeypatch.setenv(HOME_VARIABLE, str(running.home))
     models: Path = running.places.models_dir
     models.mkdir(parents=True)
     shipped = (ROOT / "assets" / "models" / "echo.toml").read_text()
     (models / "echo.toml").write_text(shipped.replace("stop_grace_s = 12", "stop_grace_s = 1"))
-    await running.start()
-    yield running
-    if running.process is not None and running.process.poll() is not None:
-        await running.start()
-    await running.stop()
+    async with running.running():
+        yield running
 
 
 async def healed(kind: str, *more: str) -> dict[str, Any]:
     """Do the fault as a user does, and watch it to its end."""
-    result = await gpudeck("fault", "echo", kind, *more, "--wait", "60", "-o", "json")
-    assert result.exit_code == 0, result.stderr
-    told: dict[str, Any] = json.loads(result.stdout)
+    told: dict[str, Any] = await data("fault", "echo", kind, *more, "--wait", "60")
     instants = [step["at_ns"] for step in told["steps"]]
     assert None not in instants, told
     assert instants == sorted(instants), told

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,41 +41,39 @@ def fill(ballast: Path) -> None:
                 raise
 
 
-async def test_a_full_disk_stops_nothing_that_serves_and_loses_nothing(small_disk: Path) -> None:
-    host = Host(small_disk, "process")
-    await host.start()
-    await host.create("1-1")
-    await host.until_ready(1)
-    ballast = host.places.data / "ballast"
-    fill(ballast)
-    async with asyncio.timeout(90):
-        while (await host.snapshot()).ledger_ok:
-            await host.send(TopUp(id=new_id(), account="local", amount_u=1, memo="x" * 200))
+def ballast(host: Host) -> Path:
+    """What takes up the room on the host's disk."""
+    return host.places.data / "ballast"
+
+
+@pytest.fixture
+async def host(small_disk: Path) -> AsyncIterator[Host]:
+    """Serves with one worker, and has noticed that its disk is full."""
+    async with Host(small_disk, "process").running() as running:
+        await running.create("1-1")
+        await running.until_ready(1)
+        fill(ballast(running))
+        async with asyncio.timeout(90):
+            while (await running.snapshot()).ledger_ok:
+                await running.send(TopUp(id=new_id(), account="local", amount_u=1, memo="x" * 200))
+        yield running
+
+
+async def test_a_full_disk_stops_nothing_that_serves_and_loses_nothing(host: Host) -> None:
     refused = await host.send(TopUp(id=new_id(), account="local", amount_u=1))
     assert isinstance(refused, Refused)
     assert refused.code == "ledger"
     async with host.http() as http:
         assert (await http.post("/v1/echo", json={})).status_code == 200
-    ballast.unlink()
+    ballast(host).unlink()
     async with asyncio.timeout(90):
         while not (await host.snapshot()).ledger_ok:
             await asyncio.sleep(0.1)
     assert (await host.verify()).ok
-    await host.stop()
 
 
-async def test_a_full_disk_does_not_keep_it_from_stopping(small_disk: Path) -> None:
-    host = Host(small_disk, "process")
-    await host.start()
-    await host.create("1-1")
-    await host.until_ready(1)
-    ballast = host.places.data / "ballast"
-    fill(ballast)
-    async with asyncio.timeout(90):
-        while (await host.snapshot()).ledger_ok:
-            await host.send(TopUp(id=new_id(), account="local", amount_u=1, memo="x" * 200))
+async def test_a_full_disk_does_not_keep_it_from_stopping(host: Host) -> None:
     assert await host.terminate() == 0
-    ballast.unlink()
+    ballast(host).unlink()
     await host.start()
     assert (await host.verify()).ok
-    await host.stop()

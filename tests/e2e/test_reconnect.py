@@ -21,12 +21,8 @@ AGE = re.compile(r"✖ disconnected (\d+) s")
 
 @pytest.fixture
 async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
-    running = Host(tmp_path_factory.mktemp("r"), "process")
-    await running.start()
-    yield running
-    if running.process is not None and running.process.poll() is not None:
-        await running.start()
-    await running.stop()
+    async with Host(tmp_path_factory.mktemp("r"), "process").running() as running:
+        yield running
 
 
 def age_s(app: GpudeckApp) -> int | None:

@@ -15,8 +15,7 @@ from tests.e2e.host import Host, free_port
 async def test_metrics_and_access_log_tell_what_happened(tmp_path: Path) -> None:
     port = free_port()
     host = Host(tmp_path, "process", variables={"GPUDECK_METRICS_PORT": str(port), "GPUDECK_ACCESS_LOG": "true"})
-    await host.start()
-    try:
+    async with host.running():
         await host.create("0-1")
         async with host.http() as http:
             for _ in range(3):
@@ -39,8 +38,6 @@ async def test_metrics_and_access_log_tell_what_happened(tmp_path: Path) -> None
         assert up, "the cold start was decided by a rule"
         assert samples["gpudeck_credit_microdollars", ("account", "local")] > 0
         assert host.key not in page
-    finally:
-        await host.stop()
     lines = [json.loads(line) for line in host.places.access_log_file.read_text().splitlines()]
     assert [line["status"] for line in lines if line["endpoint"] == "echo"].count(200) == 4
     assert sum(line["status"] == 202 for line in lines) == 1

@@ -21,12 +21,8 @@ from tests.e2e.host import Host, new_id
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[Host]:
-    running = Host(tmp_path, "process")
-    await running.start()
-    yield running
-    if running.process is not None and running.process.poll() is not None:
-        await running.start()
-    await running.stop()
+    async with Host(tmp_path, "process").running() as running:
+        yield running
 
 
 async def call(host: Host, number: int, *, method: str = "POST", latency_s: float = 0.02) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
@@ -144,6 +145,47 @@ async def test_a_reused_pid_is_neither_adopted_nor_killed(build: Build) -> None:
         assert "restarted" in rebooted.exit.detail
         assert stranger.poll() is None, "a stranger was killed"
         stranger.kill()
+
+
+async def test_a_record_whose_making_is_cut_short_is_none(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a SIGKILL between its directory and its specification: nothing has been started, and nothing stays."""
+    harness = build()
+    await harness.open()
+
+    def killed(_path: Path, _document: object) -> None:
+        raise KeyboardInterrupt
+
+    files = Directory(harness.directory)
+    spec = spec_record(harness.spec(1), 1_024, harness.now())
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.engine.process_files.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.create(spec)
+    assert await harness.engine.list_workers() == []
+    assert "damaged" not in (await harness.engine.probe()).detail
+    files.prepare()
+    assert list(harness.directory.iterdir()) == []
+
+
+async def test_a_record_is_made_once_and_whole_or_not_at_all(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = build()
+    files = Directory(harness.directory)
+    spec = spec_record(harness.spec(1), 1_024, harness.now())
+
+    def full(_path: Path, _document: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.engine.process_files.write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            files.create(spec)
+    assert list(harness.directory.iterdir()) == []
+    path = files.create(spec)
+    with pytest.raises(FileExistsError):
+        files.create(spec)
+    assert list(harness.directory.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert files.spec(spec.worker_id) == spec
 
 
 async def test_damaged_records_are_reported_and_not_fatal(build: Build) -> None:

@@ -52,10 +52,55 @@ def seeds() -> list[bytes]:
     return [seed for seed in found if len(seed) <= BYTES_MAX]
 
 
-def mutants(count: int, seed: int) -> Iterator[bytes]:
-    """`count` inputs near the seeds, the same for the same number."""
+STEPS = 8
+STEP_BYTES = 4
+LINES = tuple(
+    line.encode("latin-1")
+    for line in (
+        "x-api-key: gd_k1_owner", "x-api-key: gd_k2_other", "Authorization: Bearer gd_k1_owner", "Host: localhost",
+        "Host: 127.0.0.1:80", "Content-Length: 3", "Content-Length: 0", "Transfer-Encoding: chunked",
+        "Connection: close", "Connection: keep-alive", "Connection: x-a, upgrade", "Connection: Upgrade",
+        "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "x-a: 1",
+        "X-A: 2", "x_a: 1", "x-request-id: id-1", "Idempotency-Key: k", "Expect: 100-continue", "Origin: http://a",
+        "Sec-Fetch-Site: cross-site", "X-Forwarded-For: 1.2.3.4", "Forwarded: for=1", "X-Real-IP: 1.2.3.4",
+        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Cookie: a=b", "TE: trailers",
+    )
+)  # fmt: skip
+"""Lines that a step of a train may put into a head."""
+_HELLO = "Host: localhost\r\nx-api-key: gd_k1_owner\r\n"
+STEPPED = (
+    "GET /v1/sketch/t?n=1 HTTP/1.1\r\n" + _HELLO + "x-request-id: id-1\r\nx-a: 1",
+    "POST /v1/sketch HTTP/1.1\r\n" + _HELLO + "Content-Length: 3\r\nx-a: 1\r\nx-a: 2",
+    "POST /v1/sketch/t HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer gd_k1_owner\r\n"
+    "Transfer-Encoding: chunked\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+    "Idempotency-Key: k\r\nx_odd: 1",
+    "GET /v1/get-user-credits HTTP/1.1\r\n" + _HELLO + "Connection: keep-alive",
+    "GET http://localhost/v1/sketch/t HTTP/1.1\r\n" + _HELLO + "Forwarded: for=1\r\nTE: a",
+    "GET /v1/sketch/t HTTP/1.0\r\nConnection: keep-alive\r\nx-api-key: gd_k1_owner\r\nX-Forwarded-For: 1.2.3.4",
+    "GET /v1/sketch/ws HTTP/1.1\r\n" + _HELLO + "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "GET /healthz HTTP/1.1\r\nHost: localhost",
+)
+"""Heads that trains begin with, without the empty line."""
+
+
+def train_seeds() -> list[bytes]:
+    """Inputs of `check_train`: STEPS times what is done to the head before it is sent, and the head to begin with."""
+    found = []
+    for head in STEPPED:
+        for kinds in ((0, 0, 0, 12, 13, 0, 0, 0), (0, 0, 14, 13, 0, 13, 0, 0), (0, 13, 0, 13, 12, 0, 13, 0)):
+            found.append(b"".join(bytes([0x20 + kind, 0, 0, 0]) for kind in kinds) + head.encode("latin-1"))
+        for kind in range(15):
+            steps = b"".join(bytes([0x20 + (kind if n > 2 and n % 2 else 0), n, 3 * n, n + kind]) for n in range(STEPS))
+            found.append(steps + head.encode("latin-1"))
+        for line in range(head.count("\r\n") + 1):
+            found.append(b"".join(bytes([1, line, n, n]) for n in range(STEPS)) + head.encode("latin-1"))
+    return found
+
+
+def mutants(count: int, seed: int, known: list[bytes]) -> Iterator[bytes]:
+    """`count` inputs near `known`, the same for the same number."""
     chance = random.Random(seed)
-    known = seeds()
     for _ in range(count):
         data = bytearray(chance.choice(known))
         for _ in range(chance.randint(1, 6)):

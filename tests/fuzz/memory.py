@@ -127,7 +127,7 @@ class WatchedConnection(ClientConnection):
 
 
 class Stage:
-    """One gateway, one endpoint `sketch`, one client, and as many connections to workers as it opens."""
+    """One gateway, one endpoint `sketch`, a client, and as many connections to workers as it opens."""
 
     def __init__(self) -> None:
         self._later: deque[Callable[[], object]] = deque()
@@ -143,9 +143,14 @@ class Stage:
         slot = Slot("id-a", "a", "127.0.0.1", 9, 4, ready_ns=0)
         self.hub.pools[slot] = MemoryPool(self, slot)
         self.lane.set_ring([slot])
-        self.connection = WatchedConnection(self.hub)
-        self.client = Wire(self, self.connection)
-        self.connection.connection_made(self.client)
+        self.connection, self.client = self.connect()
+
+    def connect(self) -> tuple[WatchedConnection, Wire]:
+        """One more client."""
+        connection = WatchedConnection(self.hub)
+        wire = Wire(self, connection)
+        connection.connection_made(wire)
+        return connection, wire
 
     def later(self, call: Callable[[], object]) -> None:
         self._later.append(call)

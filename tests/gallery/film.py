@@ -148,8 +148,7 @@ async def live(directory: Path, parts: Collection[str]) -> None:
     """What a deck of real processes can show, after a minute of load unless nothing of that is wanted."""
     host = Host(directory, "process", gpus="L40:5,H100:1", variables={"GPUDECK_FAULTS": "true"})
     os.environ["GPUDECK_PORT"] = str(host.port)  # so that the doctor asks about the gateway that runs
-    await host.start()
-    try:
+    async with host.running():
         await host.create("1-2", slug="sketch", model="sketch", policy=RequestCount(value=3), idle_timeout_s=8)
         await host.create("1-3", slug="answers", policy=RequestCount(value=1), idle_timeout_s=20)
         await host.create("0-5", slug="nightly", gpu_type="H100")
@@ -166,8 +165,6 @@ async def live(directory: Path, parts: Collection[str]) -> None:
                 if name in parts:
                     await part(film)
                 await load
-    finally:
-        await host.stop()
 
 
 async def under_load(film: Camera) -> None:

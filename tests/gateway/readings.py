@@ -9,6 +9,7 @@ from orchestrator.gateway.answers import Refusal
 from orchestrator.gateway.head import RequestHead, scan_request
 from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.recall import Recall
+from orchestrator.gateway.websocket import read_offer
 
 WORKED_OUT = ("back", "digest", "place")
 """Kept for the next time; None as long as nobody has asked."""
@@ -37,6 +38,8 @@ class CheckedRecall(Recall):
             head, size = found
             assert data.index(b"\r\n\r\n") == size - 4
             scanned = scan_request(data[: size - 4], limits.fields, limits.target_bytes)
+            if head.accept is not None:  # it has been admitted before
+                read_offer(scanned)
             assert reading(head) == reading(scanned)
             self.recalled += 1
         return found

@@ -22,8 +22,8 @@ KEY = "gd_k1_owner"
 OTHER_KEY = "gd_k2_other"
 PATIENCE_S = 15.0
 """A reply that does not come in this time fails the test (pytest's own time-out cannot interrupt uvloop)."""
-QUICK = Limits(sweep_s=0.02)
-"""The real limits with a sweep fast enough that tests of deadlines need not wait for it."""
+SWEEP_S = 0.02
+"""Between two looks at the deadlines: often enough that a test of one need not wait for it."""
 
 
 @dataclass
@@ -134,16 +134,18 @@ class Rig:
         self.callers: list[Caller] = []
 
     @classmethod
-    async def started(cls, limits: Limits = QUICK, access: Access | None = None) -> Rig:
+    async def started(cls, limits: Limits | None = None, access: Access | None = None) -> Rig:
         rig = cls()
         await rig.listen(limits, access)
         return rig
 
-    async def listen(self, limits: Limits = QUICK, access: Access | None = None) -> None:
-        """(Re)start the gateway with other limits."""
+    async def listen(
+        self, limits: Limits | None = None, access: Access | None = None, *, sweep_s: float = SWEEP_S
+    ) -> None:
+        """(Re)start the gateway with other limits, of which `sweep_s` is not taken but the argument of that name."""
         if hasattr(self, "gateway"):
             await self.gateway.close()
-        self.gateway = Gateway(self.table, self.now, replace(limits, sweep_s=0.02), access)
+        self.gateway = Gateway(self.table, self.now, replace(limits or Limits(), sweep_s=sweep_s), access)
         await self.gateway.start("127.0.0.1", 0)
 
     def add_route(

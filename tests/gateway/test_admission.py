@@ -9,8 +9,8 @@ import pytest
 from orchestrator.contract.endpoint import Visibility
 from orchestrator.core.lane import Closed
 from orchestrator.core.routing import KeyGrant
-from orchestrator.gateway.limits import Access
-from tests.gateway.rig import OTHER_KEY, QUICK, Rig
+from orchestrator.gateway.limits import Access, Limits
+from tests.gateway.rig import OTHER_KEY, Rig
 from tests.waiting import until
 
 
@@ -175,7 +175,7 @@ async def test_bodies_that_name_no_endpoint(rig: Rig, body: bytes, status: int, 
 
 
 async def test_a_model_body_over_its_limit_is_413(rig: Rig) -> None:
-    await rig.listen(type(QUICK)(collect_bytes=1_000))
+    await rig.listen(Limits(collect_bytes=1_000))
     assert (await rig.call("POST", "/v1/embeddings", body=b"x" * 1_001)).status == 413
     caller = await rig.caller()
     caller.request("POST", "/v1/embeddings", "Transfer-Encoding: chunked")

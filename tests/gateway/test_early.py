@@ -52,6 +52,26 @@ async def test_nobody_is_told_that_a_key_is_wrong_before_it_is_known(rig: Rig, k
     assert (await caller.reply()).code == "key_invalid"
 
 
+@pytest.mark.parametrize("path", ["/v1/none", "/v1/get-user-credits"])
+async def test_its_body_never_goes_to_the_request_behind_it(rig: Rig, path: str) -> None:
+    """Answered by us, it has no use for its body: a worker would read that as a request which nobody has checked."""
+    (worker,) = await rig.workers("a")
+    evil = b"GET /evil HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def send(caller: Caller) -> None:
+        """In one write, so that all of it is there when the first is answered."""
+        caller.request("POST" if path == "/v1/none" else "GET", path, body=evil)
+        caller.request("POST", "/v1/sketch/body", body=b"abc")
+        caller.request("GET", "/v1/sketch/last")
+
+    caller = await held(rig, send)
+    rig.table.restoring = False
+    assert (await caller.reply()).status == (404 if path == "/v1/none" else 200)
+    assert (await caller.reply()).body == b"abc"
+    assert (await caller.reply()).status == 200
+    assert [(seen.target, seen.body) for seen in worker.seen] == [("/body", b"abc"), ("/last", b"")]
+
+
 async def test_a_client_that_leaves_meanwhile_leaves_nothing(rig: Rig) -> None:
     caller = await held(rig, lambda c: c.request("POST", "/v1/sketch", body=b"abc"))
     caller.close()

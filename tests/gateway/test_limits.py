@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 
 import pytest
 
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.gateway import server
 from orchestrator.gateway.inbound import ClientConnection
 from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.server import Gateway, ListenError
-from tests.gateway.rig import Rig
+from tests.gateway.rig import PATIENCE_S, Caller, Rig
 from tests.waiting import until
 
 
@@ -41,7 +44,7 @@ async def test_the_connection_after_the_last_is_refused(rig: Rig) -> None:
 
 async def test_deadlines_of_many_are_looked_at_in_several_turns(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SWEPT_AT_ONCE", 4)
-    await rig.listen(Limits(sweep_s=3_600))
+    await rig.listen(sweep_s=3_600)  # no other look at the deadlines than the one below
     for _ in range(9):
         await rig.caller()
     await until(lambda: rig.gateway.connections == 9, what="all of them to be there")
@@ -147,6 +150,66 @@ async def test_a_client_that_takes_nothing_of_its_reply_is_cut(rig: Rig) -> None
     await until(lambda: a.seen)
     await until(lambda: rig.gateway.connections == 0)
     assert rig.idle()
+
+
+async def narrow(rig: Rig) -> tuple[Caller, ClientConnection]:
+    """A caller that reads nothing yet, and the gateway's end; what the kernel holds between them is little."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", rig.gateway.port))
+    caller = Caller(*await asyncio.open_connection(sock=sock, limit=4_096))
+    rig.callers.append(caller)
+    caller.writer.transport.pause_reading()
+    await until(lambda: rig.gateway.connections == 1)
+    (client,) = rig.gateway.clients
+    with socket.socket(fileno=os.dup(client.transport.get_extra_info("socket").fileno())) as twin:
+        twin.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    return caller, client
+
+
+async def test_a_client_that_is_slow_gets_the_end_of_its_last_reply_too(rig: Rig) -> None:
+    """The time for which a connection lingers begins when everything has been taken. Cut off before, an HTTP/1.0 client
+    would take half a reply for a whole one."""
+    await rig.listen(Limits(linger_s=0.05))
+    await rig.workers("a")
+    caller, client = await narrow(rig)
+    caller.request("GET", "/v1/sketch/big?1", "Connection: close")
+    await until(lambda: client.request is None and client.transport.get_write_buffer_size() > 0)
+    since_ns = rig.now()
+    await until(lambda: rig.now() - since_ns > 500_000_000)
+    caller.writer.transport.resume_reading()
+    assert len((await caller.reply()).body) == 65_536
+    assert await caller.closed() == b""
+
+
+async def test_a_client_that_takes_its_reply_slowly_is_not_cut_off_until_it_stops(rig: Rig) -> None:
+    await rig.workers("a")
+    caller, client = await narrow(rig)
+    caller.request("GET", "/v1/sketch/big?8")
+    await until(lambda: client.full)
+    real, skipped_s = rig.gateway.hub.now, 0
+    rig.gateway.hub.now = lambda: real() + skipped_s * SECOND_NS
+
+    def gone_later() -> bool:
+        """What is on its way into the kernel is the last that it takes: time passes only little by little."""
+        nonlocal skipped_s
+        skipped_s += 2
+        return not rig.gateway.connections
+
+    for _ in range(5):
+        before = client.transport.get_write_buffer_size()
+        caller.writer.transport.resume_reading()
+        async with asyncio.timeout(PATIENCE_S):
+            while client.transport.get_write_buffer_size() == before:
+                assert await caller.reader.read(2_048)
+        caller.writer.transport.pause_reading()
+        skipped_s += 20
+        then_ns = rig.gateway.hub.now()
+        await until(lambda then_ns=then_ns: rig.gateway.hub.coarse_ns >= then_ns, what="the deadlines to be looked at")
+    assert client.request is not None, "it has taken some every 20 s"
+    await until(gone_later, what="it to be cut off")
+    rig.gateway.hub.now = real
 
 
 async def test_drain_finishes_what_is_in_flight_and_takes_nothing_new(rig: Rig) -> None:

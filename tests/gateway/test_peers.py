@@ -17,7 +17,7 @@ from orchestrator.gateway.limits import Limits, access_of, limits_of
 from orchestrator.gateway.peers import NAMES_MAX, Census, Failures, peer_name
 from orchestrator.gateway.sockets import KEEPALIVE_S
 from orchestrator.settings import SettingsError, load_settings
-from tests.gateway.rig import KEY, QUICK, Rig
+from tests.gateway.rig import KEY, Rig
 from tests.waiting import until
 
 FEW = Limits(wrong_keys=3, wrong_key_pause_s=60)
@@ -193,7 +193,7 @@ def test_without_a_choice_the_defaults_hold(tmp_path: Path) -> None:
     settings = load_settings(tmp_path / "none.toml", {}, {}).settings
     limits = limits_of(settings, tmp_path)
     assert limits == Limits(spool_directory=str(tmp_path)), "settings and limits name the same defaults"
-    assert QUICK.connections == limits.connections
+    assert Limits().connections == limits.connections
 
 
 async def test_the_kernel_asks_silent_peers_for_a_sign_of_life(rig: Rig) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from dataclasses import replace
 
 import pytest
 
 from orchestrator.core.lane import Closed, Slot
+from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.sockets import reset_on_close
-from tests.gateway.rig import QUICK, Caller, Rig, free_port
+from tests.gateway.rig import Caller, Rig, free_port
 from tests.gateway.upstreams import Upstream
 from tests.waiting import until
 
@@ -46,6 +46,7 @@ async def test_concurrency_one_gives_each_worker_one_request_at_a_time(rig: Rig)
     for caller in callers:
         caller.request("GET", "/v1/sketch/slow")
     await until(lambda: rig.lane.queued == 4)
+    await until(lambda: all(w.seen for w in workers), what="the requests to reach the workers")
     assert [len(w.seen) for w in workers] == [1, 1]
     for worker in workers:
         worker.gate.set()
@@ -136,7 +137,7 @@ async def test_a_queue_full_by_bytes_refuses(rig: Rig) -> None:
 async def test_a_large_body_waits_and_then_arrives_whole(rig: Rig, spool_bytes: int, chunked: bool) -> None:
     """With no disk to spare at most 1 MiB of it (and what is in flight in one read) is here, the rest with the client;
     else all of it is read at once."""
-    await rig.listen(replace(QUICK, spool_bytes=spool_bytes))
+    await rig.listen(Limits(spool_bytes=spool_bytes))
     body = bytes(range(251)) * 50_000  # 12.5 MB
     caller = await rig.caller()
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
@@ -161,7 +162,7 @@ async def test_a_large_body_waits_and_then_arrives_whole(rig: Rig, spool_bytes: 
 
 async def test_a_body_that_comes_while_the_spool_is_read_keeps_its_order(rig: Rig) -> None:
     """The worker takes nothing at first, so the spool empties slowly and the client goes on behind it."""
-    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    await rig.listen(Limits(buffer_bytes=1_000))
     body = bytes(range(251)) * 50_000
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch/body", f"Content-Length: {len(body)}")
@@ -175,7 +176,7 @@ async def test_a_body_that_comes_while_the_spool_is_read_keeps_its_order(rig: Ri
 
 
 async def test_a_full_disk_holds_the_client_and_loses_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    await rig.listen(Limits(buffer_bytes=1_000))
     real, room = os.pwrite, 1_000_000
 
     def pwrite(fd: int, data: bytes, offset: int) -> int:
@@ -200,7 +201,7 @@ async def test_a_full_disk_holds_the_client_and_loses_nothing(rig: Rig, monkeypa
 async def test_a_spool_that_cannot_be_read_fails_the_request_and_nothing_else(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await rig.listen(replace(QUICK, buffer_bytes=1_000))
+    await rig.listen(Limits(buffer_bytes=1_000))
     monkeypatch.setattr("orchestrator.gateway.spool.os.pread", lambda *_args: b"")
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch/body", "Content-Length: 500000")
@@ -278,7 +279,7 @@ async def test_a_client_that_leaves_the_queue_frees_its_place_and_touches_no_wor
 
 async def test_a_held_client_that_leaves_the_queue_is_noticed(rig: Rig) -> None:
     """Its bytes are not being read, so only the sweep can see it go."""
-    await rig.listen(replace(QUICK, buffer_bytes=1_000, spool_bytes=0))
+    await rig.listen(Limits(buffer_bytes=1_000, spool_bytes=0))
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch", "Content-Length: 50000")
     caller.send(b"x" * 2_000)
@@ -303,7 +304,7 @@ async def test_a_client_that_leaves_in_a_large_upload_is_noticed(rig: Rig) -> No
 
 
 async def test_what_waiting_requests_take_of_the_disk_is_bounded(rig: Rig) -> None:
-    await rig.listen(replace(QUICK, buffer_bytes=1_000, spool_bytes=3 * MIB))
+    await rig.listen(Limits(buffer_bytes=1_000, spool_bytes=3 * MIB))
     callers = [await rig.caller() for _ in range(6)]
     for caller in callers:
         caller.request("POST", "/v1/sketch", f"Content-Length: {200 * MIB}")
@@ -346,7 +347,7 @@ async def test_a_worker_that_leaves_the_ring_finishes_its_request(rig: Rig) -> N
 
 
 async def test_idle_connections_to_workers_are_closed_in_time(rig: Rig) -> None:
-    await rig.listen(type(QUICK)(worker_idle_s=0.05))
+    await rig.listen(Limits(worker_idle_s=0.05))
     (a,) = await rig.workers("a")
     await rig.call("GET", "/v1/sketch/ok")
     await until(lambda: a.open == 0)

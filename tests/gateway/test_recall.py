@@ -145,6 +145,19 @@ def test_a_connection_of_many_minds_stops_looking_for_a_pattern() -> None:
     assert recall.recalled == 1, "an equal head is always known"
 
 
+def test_a_pattern_never_outlives_the_head_it_was_made_of() -> None:
+    """Completed from another head, a request would be given that one's method, host and key."""
+    other = [line.replace(b"owner", b"other") for line in numbered(7)]
+    long = [*numbered(7), b"X: %b" % (b"x" * KNOWN_BYTES)]
+    limits = Limits()
+    for between in ([long], [numbered(7), other] * MISSES_MAX):
+        recall = CheckedRecall()
+        for lines in (numbered(7), numbered(8, 3), *between, other, numbered(9, 3)):
+            head = take(recall, head_of(*lines), limits)
+            assert not isinstance(head, int)
+            assert head.key == (b"gd_k1_other" if lines is other else b"gd_k1_owner")
+
+
 ODD = st.sampled_from(
     [b"", b" ", b"8", b"id-9", b"\t12 ", b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"a,b", b": x", b"#", b"/x"]
 )

@@ -13,7 +13,7 @@ from orchestrator.gateway.answers import Refusal
 from orchestrator.gateway.head import scan_reply
 from orchestrator.gateway.hub import Hub
 from orchestrator.gateway.limits import Access, Limits
-from tests.gateway.rig import KEY, Rig
+from tests.gateway.rig import KEY, OTHER_KEY, Rig
 from tests.waiting import until
 
 
@@ -27,6 +27,27 @@ async def test_a_key_that_is_revoked_between_two_equal_requests_is_refused(rig: 
     caller.request("GET", "/v1/sketch/ok")
     reply = await caller.reply()
     assert (reply.status, reply.code) == (401, "key_invalid")
+
+
+@pytest.mark.parametrize("rounds", [0, 10])
+async def test_nobody_gets_the_key_of_another_who_shares_the_connection(rig: Rig, rounds: int) -> None:
+    """Proxies in front send requests of many callers over one connection. A head too long to be remembered comes in
+    between, or heads differ too often for another pattern to be made."""
+    (worker,) = await rig.workers("a")
+    caller = await rig.caller()
+
+    async def call(key: str, number: int, *lines: str) -> int:
+        caller.request("GET", "/v1/sketch/ok", f"x-request-id: id-{number}", *lines, key=key)
+        return (await caller.reply()).status
+
+    assert [await call(OTHER_KEY, number) for number in (1, 2, 3)] == [403] * 3
+    for number in range(rounds):
+        assert await call(KEY, number) == 200
+        assert await call(OTHER_KEY, number) == 403
+    assert await call(KEY, 4, f"x-long: {'x' * 2_000}") == 200
+    assert await call(KEY, 5) == 200
+    assert await call(OTHER_KEY, 6) == 403
+    assert len(worker.seen) == 2 + rounds
 
 
 async def test_an_endpoint_that_is_removed_or_changed_between_two_equal_requests_is_looked_up_anew(rig: Rig) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.gateway.limits import Limits
-from orchestrator.gateway.websocket import AWAY_TO_CLIENT, AWAY_TO_WORKER, FrameCounter
+from orchestrator.gateway.websocket import AWAY_TO_CLIENT, AWAY_TO_WORKER, FRAMES_AT_ONCE, FrameCounter
 from tests.gateway.rig import PATIENCE_S, Caller, Rig
 from tests.gateway.upstreams import accept_of
 from tests.waiting import until
@@ -303,6 +303,17 @@ def frame(first: int, length: int, *, masked: bool) -> bytes:
     short = length if length < 126 else 126 if length < 65_536 else 127
     extended = b"" if length < 126 else length.to_bytes(2 if length < 65_536 else 8, "big")
     return bytes([first, short | (0x80 if masked else 0)]) + extended + (b"mask" if masked else b"") + bytes(length)
+
+
+def test_a_flood_of_empty_frames_is_not_followed_to_its_end() -> None:
+    counter = FrameCounter()
+    for _ in range(3):
+        counter.feed(b"\x81\x00" * FRAMES_AT_ONCE)
+        assert counter.between
+    counter.feed(b"\x81\x00" * FRAMES_AT_ONCE + b"\x88\x00")
+    assert not counter.between
+    counter.feed(b"\x81\x00")
+    assert not counter.between, "its place is lost, so nothing can be put between two frames"
 
 
 @pytest.mark.parametrize("close", [AWAY_TO_CLIENT, AWAY_TO_WORKER])

@@ -161,6 +161,10 @@ class Upstream:
             await w.drain()
         return True
 
+    async def reply_slow_big(self, seen: Seen, r: object, w: asyncio.StreamWriter) -> bool:
+        await self.gate.wait()
+        return await self.reply_big(seen, r, w)
+
     async def reply_eof(self, _seen: Seen, _r: object, w: asyncio.StreamWriter) -> bool:
         w.write(b"HTTP/1.1 200 OK\r\n\r\nuntil the end")
         await w.drain()

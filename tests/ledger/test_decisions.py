@@ -82,6 +82,16 @@ def test_the_newest_up_to_an_instant_oldest_first(store: MetricsStore) -> None:
     assert store.decisions("nobody").result() == ()
 
 
+def test_the_extent_of_a_journal_is_that_of_the_endpoint_s_own_life(store: MetricsStore) -> None:
+    """A slug that is used again begins anew, whatever an earlier endpoint of that name decided."""
+    store.add_decisions([entry(T0 + n, "a") for n in range(5)]).result()
+    store.close()
+    with closing(open_to_read(store.path)) as connection:
+        assert decisions.read_extent(connection, "a", T0 + 2) == (T0 + 2, T0 + 4)
+        assert decisions.read_extent(connection, "a", T0 + 5) is None
+        assert decisions.read_extent(connection, "b", 0) is None
+
+
 def test_the_journal_is_bounded_by_age_and_by_number(store: MetricsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decisions, "ROWS_MAX", 50)
     store.add_decisions([entry(T0 + n) for n in range(80)] + [entry(T0, "other")]).result()

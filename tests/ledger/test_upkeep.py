@@ -27,10 +27,8 @@ from tests.waiting import until
 
 @pytest.fixture
 async def host(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Host]:
-    running = Host(tmp_path_factory.mktemp("h"), "process", "L40:1")
-    await running.start()
-    yield running
-    await running.stop()
+    async with Host(tmp_path_factory.mktemp("h"), "process", "L40:1").running() as running:
+        yield running
 
 
 async def ask(host: Host, query: Query) -> object:

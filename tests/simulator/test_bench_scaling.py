@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.bench import scaling
 from orchestrator.bench.scaling_cells import Cell, Measured, Shelf, cells_of, measure, measure_all
-from orchestrator.bench.scaling_field import AUTO, contender_of, contenders, meaning, version
+from orchestrator.bench.scaling_field import AUTO, WISH, contender_of, contenders, meaning, version
 from orchestrator.bench.scaling_report import Scope, document, text
 from orchestrator.bench.scaling_score import (
     Row,
@@ -173,8 +173,10 @@ def test_what_is_measured_is_what_the_simulator_gives(folder: Path) -> None:
     assert found.cost(2.0) == outcome.cost(2.0)
 
 
-def test_auto_is_known_at_any_wait_price() -> None:
+def test_auto_is_known_at_any_wait_price_and_wish() -> None:
     assert contender_of(f"{AUTO}0.3") is not None
+    assert contender_of(f"{WISH}7.5") is not None
+    assert contender_of(f"{WISH}0") is None
     assert contender_of(f"{AUTO}x") is None
     assert contender_of(f"{AUTO}-1") is None
     assert contender_of("nobody") is None
@@ -208,7 +210,10 @@ def test_a_rival_s_own_point_is_kept_in_all_three_waits() -> None:
     )
     point = at_point_of(row, "rival", ["worse p95", "worse p99", "worse mean", "dear", "equal"])
     assert (point.chosen, point.saving) == ("equal", pytest.approx(0.3))
-    assert at_point_of(row, "rival", ["worse p95", "worse mean"]).chosen is None
+    assert point.binding == ("mean",), "of those that cost less, the next one waited longer only on average"
+    missed = at_point_of(row, "rival", ["worse p95", "worse p99"])
+    assert (missed.chosen, missed.binding) == (None, ("p99",))
+    assert at_point_of(row, "rival", ["dear"]).binding == ()
     idle = Row("s", 30.0, {"rival": measured(0, 50, 10, 20), "equal": measured(0, 50, 10, 20)}, {})
     assert at_point_of(idle, "rival", ["equal"]).saving is None
 
@@ -227,6 +232,7 @@ def test_the_report_says_what_is_met_and_what_is_missed() -> None:
     fixed, rival = FIXED[0].name, "10 s idle"
     near = {f"{AUTO}1": measured(80, 23), fixed: measured(60, 40), rival: measured(100, 50)}
     far = {f"{AUTO}1": measured(200, 60), fixed: measured(180, 20), rival: measured(190, 61)}
+    near[f"{WISH}0.5"], far[f"{WISH}0.5"] = near[f"{AUTO}1"], far[f"{AUTO}1"]
     bounds = {"bound, v 1": 51.5}
     rows = [Row("near 0-5", 30.0, near, bounds), Row("far 0-5x8", 30.0, far, {"bound, v 1": 130.0})]
     shown = text(rows, Scope((1.0,), 1, frozenset(near)), ["how"])
@@ -236,7 +242,7 @@ def test_the_report_says_what_is_met_and_what_is_missed() -> None:
     assert "auto all 2 +16.5% +30.0% +30.0%" in lines
     assert "to reach ≤ 3% missed ≤ 20% missed ≤ 50% met" in lines
     # Saved 20% and -5.26%: a median of 7.37%.
-    assert "10 s idle 2 +7.4% -5.3% +20.0% 0 ≥ 10%, never < -10% missed" in lines
+    assert "10 s idle 2 +7.4% -5.3% +20.0% 0 ≥ 10%, never < -10% missed far 0-5x8, 30 s: none cheaper" in lines
     assert "auto, one slot 2.00" in lines
     assert "auto, all 2.00" in lines
     given = document(rows, Scope((1.0,), 1, frozenset(near)), {"seeds": 1})

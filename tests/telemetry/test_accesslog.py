@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,19 @@ async def test_a_request_that_failed_on_its_way_is_one_line(rig: Rig, path: Path
     assert [line["status"] for line in lines_of(path)] == [502, 499]
 
 
+async def test_who_leaves_before_we_know_the_endpoint_is_a_line_too(rig: Rig, path: Path) -> None:
+    log = AccessLog(path, rig.now)
+    rig.gateway.hub.observer = log
+    caller = await rig.caller()
+    caller.request("POST", "/v1/chat/completions", "Content-Length: 100", "x-request-id: mine")
+    await until(lambda: any(client.request is not None for client in rig.gateway.clients), what="the head")
+    caller.close()
+    await until(lambda: lines_of(path), what="the line")
+    log.close()
+    (line,) = lines_of(path)
+    assert (line["status"], line["request_id"], line["method"]) == (499, "mine", "POST")
+
+
 async def test_it_is_rotated_by_size(rig: Rig, path: Path) -> None:
     log = AccessLog(path, rig.now, file_bytes_max=1_000)
     for n in range(60):
@@ -101,13 +117,43 @@ async def test_what_does_not_fit_is_counted_not_waited_for(path: Path) -> None:
     assert lines_of(path)[-1]["request_id"] == "after"
 
 
+def test_a_disk_that_is_full_costs_whole_lines_and_they_are_counted(path: Path) -> None:
+    log = AccessLog(path, lambda: 0)
+    log.close()  # its thread has ended: from here on the test says when it writes
+    log.answered(None, b"before", 400, 0)
+    log._write()
+    for _ in range(2):
+        for _ in range(1_000):
+            log.answered(None, b"x", 400, 0)
+        with file_size_limit(64 * 1024):
+            log._write()
+    log.answered(None, b"after", 400, 0)
+    log._write()
+    before, count, after = lines_of(path)
+    assert (before["request_id"], count["dropped"], after["request_id"]) == ("before", 2_000, "after")
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Files cannot grow beyond `size`: as on a full disk, the beginning of a write fits and the rest does not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.mark.parametrize(
     ("lines", "valid"),
     [
         ((f"traceparent: {TRACE}",), True),
         ((f"TraceParent:{TRACE} ",), True),
         ((f"traceparent: {TRACE}", f"traceparent: {TRACE}"), False),
-        ((f"traceparent: {TRACE}-more",), True),
+        ((f"traceparent: {TRACE}-more",), False),
+        ((f"traceparent: {TRACE}-",), False),
+        ((f"traceparent: 01{TRACE[2:]}-more",), True),
+        ((f"traceparent: 01{TRACE[2:]}.more",), False),
         (("traceparent: 00-" + "0" * 32 + "-00f067aa0ba902b7-01",), False),
         (("traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-" + "0" * 16 + "-01",), False),
         ((f"traceparent: ff{TRACE[2:]}",), False),

@@ -17,9 +17,10 @@ from orchestrator.core.scaling import Reason
 from orchestrator.core.traffic import Meter
 from orchestrator.telemetry.exposition import Buckets, Family, render
 from orchestrator.telemetry.metrics import BOUNDS_S, COLD_BOUNDS_S, Backlog, Doors, Metrics, _merged
-from orchestrator.telemetry.server import MetricsServer
+from orchestrator.telemetry.server import SCRAPES_MAX, MetricsServer
 from tests.app.fake_orchestrator import NOW_NS, endpoint, snapshot, worker
 from tests.gateway.rig import Rig
+from tests.waiting import until
 
 MS_NS = 1_000_000
 
@@ -175,6 +176,20 @@ async def test_scaling_and_cold_starts_are_counted_once(rig: Rig) -> None:
     assert len(COLD_BOUNDS_S) == 12
 
 
+async def test_an_endpoint_that_is_deleted_leaves_no_series(rig: Rig) -> None:
+    metrics = metrics_of(rig)
+    rig.add_route("gone")
+    for slug in ("sketch", "gone"):
+        metrics.decided(Decided(slug, 1, None, 2, 2, 0, Reason("queue_delay", "because", {})))
+        metrics.watch([(f"w-{slug}", slug, 0, SECOND_NS)])
+    assert b'"gone"' in render(metrics.collect())
+    del rig.table.routes["gone"]
+    text = render(metrics.collect())
+    assert b'"gone"' not in text
+    assert b'gpudeck_scale_events_total{endpoint="sketch"' in text
+    assert b'gpudeck_cold_start_seconds_count{endpoint="sketch"} 1' in text
+
+
 async def scrape(port: int, *lines: str) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -204,6 +219,40 @@ async def test_the_port_answers_scrapes_and_nothing_else(lines: tuple[str, ...],
     answered, body = await scrape(server.port, *lines)
     assert answered == status
     assert (body == b"gpudeck_up 1\n") is (status == 200 and not lines[0].startswith("HEAD"))
+    await server.close()
+
+
+async def test_scrapers_that_never_ask_keep_nobody_out() -> None:
+    """Each is a descriptor, and requests need those."""
+    server = MetricsServer(lambda: b"gpudeck_up 1\n", lambda: NOW_NS)
+    assert await server.start(0)
+    standing = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(SCRAPES_MAX + 8)]
+    assert await scrape(server.port, "GET /metrics HTTP/1.1", "Host: localhost") == (200, b"gpudeck_up 1\n")
+    assert len(server._open) <= SCRAPES_MAX
+    assert await standing[0][0].read() == b"", "the oldest makes way"
+    for _, writer in standing:
+        writer.transport.abort()
+    await until(lambda: not server._open, what="all to be gone")
+    await server.close()
+
+
+async def test_a_scraper_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.telemetry.server.SCRAPE_S", 2.0)
+    serving: list[asyncio.StreamWriter] = []
+
+    def page() -> bytes:
+        serving.extend(server._open)
+        return b"x" * 16 * 1024**2
+
+    server = MetricsServer(page, lambda: NOW_NS)
+    assert await server.start(0)
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.transport.pause_reading()
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await until(lambda: serving, what="the page to be asked for")
+    await until(lambda: not server._open, what="it to be cut off")
+    assert serving[0].transport.get_write_buffer_size() == 0
+    writer.transport.abort()
     await server.close()
 
 

@@ -87,6 +87,15 @@ async def test_waiting_is_a_span_and_a_cold_start_is_called_so(rig: Rig, kept: K
     assert kept.spans[0].end_time == kept.spans[1].start_time
 
 
+async def test_a_method_of_the_callers_own_makes_no_name_of_its_own(rig: Rig, kept: Kept) -> None:
+    await rig.workers("a")
+    await rig.call("BREW", "/v1/sketch/x")
+    server = kept.spans[-1]
+    assert server.name == "HTTP /v1/sketch"
+    assert server.attributes["http.request.method"] == "_OTHER"
+    assert server.attributes["http.request.method_original"] == "BREW"
+
+
 async def test_who_did_not_sample_is_not_sampled_here(rig: Rig, kept: Kept) -> None:
     (worker,) = await rig.workers("a")
     await rig.call("GET", "/v1/sketch/x", f"traceparent: 00-{TRACE_ID:032x}-{PARENT:016x}-00")

@@ -282,7 +282,7 @@ def test_a_compressed_body_is_refused_not_inflated(sketch: Worker) -> None:
 
 
 def test_health_answers_while_a_filter_runs(sketch: Worker) -> None:
-    noise = np.random.default_rng(3).integers(0, 255, (1_600, 1_600, 3), np.uint8)
+    noise = np.random.default_rng(3).integers(0, 255, (1_000, 1_000, 3), np.uint8)
     data = cv2.imencode(".jpg", noise)[1].tobytes()
     with ThreadPoolExecutor(1) as pool, httpx.Client(timeout=60, trust_env=False) as other:
         before = sketch.log().count("POST /predict")

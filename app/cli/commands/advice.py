@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import click
 
-from app.cli.options import common, complete_slug, settings
+from app.cli.options import Within, common, complete_slug, settings
 
 
 @click.command()
 @click.argument("slug", shell_complete=complete_slug)
-@click.option("--at", metavar="WHEN", help="As of then: 2026-03-01T12:00 (UTC) or, counted back from now, 90m.")
+@click.option(
+    "--at", metavar="WHEN",
+    help="As of then: 2026-03-01T12:00 (UTC, or with +01:00 behind it) or, counted back from now, 90m.",
+)  # fmt: skip
 @click.option("-n", "--last", type=click.IntRange(1, 1_000), default=20, show_default=True, metavar="N", help="Newest.")
 @click.option("--replay", is_flag=True, help="Decide each one anew from its inputs, and compare.")
 @common
@@ -33,13 +36,20 @@ def why(slug: str, at: str | None, last: int, replay: bool) -> None:
 
 @click.command()
 @click.argument("slug", shell_complete=complete_slug)
-@click.option("--baseline", metavar="N,N", help="Baselines to try [default: 0 to 3 and the one of now].")
+@click.option(
+    "--baseline",
+    metavar="N,N",
+    help="Baselines to try [default: 0 to 3, that of now, what the workers' shares advise].",
+)
 @click.option("--maximum", metavar="N,N", help="Maxima to try [default: the one of now].")
 @click.option("--idle", metavar="S,S", help="Idle timeouts to try, seconds [default: 10,60,300 and the one of now].")
-@click.option("--policy", metavar="NAME[=VALUE]", multiple=True, help="Policies to try, such as queue_delay=2, auto.")
+@click.option(
+    "--policy", metavar="NAME[:N]", multiple=True,
+    help="A policy to try, such as queue_delay:2; repeatable [default: the one of now and the others].",
+)  # fmt: skip
 @click.option("--book", metavar="NAME", help="Under another price book.")
-@click.option("--wait", type=click.FloatRange(0, 3_600), metavar="S", help="The p95 wait to aim at [default: as now].")
-@click.option("--cold-start", type=click.FloatRange(0.1, 3_600), metavar="S", help="Instead of the measured ones.")
+@click.option("--wait", type=Within(0, 3_600), metavar="S", help="The p95 wait to aim at [default: as now].")
+@click.option("--cold-start", type=Within(0.1, 3_600), metavar="S", help="Instead of the measured ones.")
 @click.option(
     "--requests", type=click.IntRange(20, 200_000), default=3_000, show_default=True, metavar="N",
     help="Replay the newest N.",
@@ -61,7 +71,9 @@ def whatif(
     """The recorded traffic of SLUG under other settings.
 
     Replays its own requests with its own cold starts through the policies
-    themselves. A * marks what nothing else tried beats in both cost and wait.
+    themselves, from its creation (or the first of the requests that are
+    replayed) until now. A * marks what nothing else tried beats in both cost
+    and p95 wait.
     Works without a running orchestrator too.
 
     \b
@@ -86,9 +98,7 @@ def whatif(
 @click.option("--cv", type=float, help="Spread of that time: deviation over mean [default: 1, or as measured].")
 @click.option("--slots", type=int, metavar="N", help="Requests a worker takes at a time [default: 1].")
 @click.option("--gpu", metavar="TYPE", help="Priced as this GPU type [default: L40].")
-@click.option(
-    "--wait", type=click.FloatRange(0, 3_600), metavar="S", help="p95 wait to stay below [default: --latency]."
-)
+@click.option("--wait", type=Within(0, 3_600), metavar="S", help="p95 wait to stay below [default: --latency].")
 @click.option("--slug", shell_complete=complete_slug, help="Take what is not given from this endpoint's own traffic.")
 @click.option("--book", metavar="NAME", help="Under another price book.")
 @common
@@ -119,4 +129,5 @@ def plan(
         "--rpm": rpm, "--peak": peak, "--latency": latency, "--cv": cv, "--slots": slots, "--gpu": gpu,
         "--wait": wait, "--slug": slug, "--book": book,
     }  # fmt: skip
-    show_plan(settings(), [f"{name}={value}" for name, value in given.items() if value is not None])
+    arguments = [f"{name}={value}" for name, value in given.items() if value is not None]
+    show_plan(settings(), arguments, recorded=slug is not None)

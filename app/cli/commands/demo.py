@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from app.cli.options import common, settings
+from app.cli.options import Within, common, settings
 
 
 @click.command()
@@ -17,7 +17,8 @@ from app.cli.options import common, settings
 @click.option("--lab", is_flag=True, help="A simulated day in time-lapse instead: nothing in it is real.")
 @click.option("--speed", type=click.IntRange(1, 600), default=60, show_default=True,
               help="Of a lab: how many times as fast as time; < and > change it.")  # fmt: skip
-@click.option("--timeout", type=float, default=180.0, show_default=True, help="Seconds for the whole tour.")
+@click.option("--timeout", type=Within(0, 86_400), metavar="S", default=180.0, show_default=True,
+              help="Seconds for the whole tour.")  # fmt: skip
 @common
 def demo(headless: bool, engine: str, gpus: str, keep: bool, lab: bool, speed: int, timeout: float) -> None:
     """A tour with real requests, on a private orchestrator.

@@ -6,25 +6,30 @@ from typing import Any
 
 import click
 
-from app.cli.options import common, settings
+from app.cli.options import common, complete_slug, settings
 
 SHAPES = ("steady", "ramp", "spike", "diurnal", "on-off")
 
 
 @click.command()
 @click.argument("trace", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option("--slug", shell_complete=complete_slug, metavar="SLUG",
+              help="The recorded traffic of this endpoint instead, and its settings where none are given.")  # fmt: skip
+@click.option("--requests", type=click.IntRange(20, 200_000), metavar="N",
+              help="Of a recording: the newest N [default: 3000].")  # fmt: skip
 @click.option("--shape", type=click.Choice(SHAPES), help="Synthetic traffic instead of a TRACE.")
 @click.option("--peak-rpm", type=float, metavar="N", help="Of a shape: requests per minute at its peak [default: 60].")
 @click.option("--span", type=float, metavar="S", help="Of a shape: its length in seconds [default: 3600].")
 @click.option("--service", type=float, metavar="S", help="Of a shape: mean seconds of work per request [default: 6].")
-@click.option("--setup", default="1-5", show_default=True, metavar="B-M", help="Baseline and maximum.")
+@click.option("--setup", metavar="B-M", help="Baseline and maximum [default: 1-5].")
 @click.option("--policy", "policies", multiple=True, metavar="NAME[:N]",
               help="As of `endpoint create`; repeatable, to compare [default: all].")  # fmt: skip
-@click.option("--slots", type=int, default=1, show_default=True, help="Requests a worker takes at a time.")
-@click.option("--idle-timeout", "idle_timeout_s", type=int, help="Idle timeout in seconds [default: 10].")
-@click.option("--queue-timeout", "queue_timeout_s", type=int, help="Seconds a request may wait [default: 600].")
-@click.option("--gpu", default="L40", show_default=True, help="GPU type, for the price.")
-@click.option("--book", help="Price book [default: 2025-seed].")
+@click.option("--slots", type=int, metavar="N", help="Requests a worker takes at a time [default: 1].")
+@click.option("--idle-timeout", "idle_timeout_s", type=int, metavar="S", help="Idle timeout, seconds [default: 10].")
+@click.option("--queue-timeout", "queue_timeout_s", type=int, metavar="S",
+              help="Seconds a request may wait [default: 600].")  # fmt: skip
+@click.option("--gpu", metavar="TYPE", help="GPU type, for the price [default: L40].")
+@click.option("--book", metavar="NAME", help="Price book [default: 2025-seed; with --slug, the one in force].")
 @click.option("--cold", type=float, metavar="S", help="Median seconds of a cold start [default: 30].")
 @click.option("--sigma", type=float, metavar="X", help="Scatter of cold starts (of the logarithm) [default: 0.5].")
 @click.option("--faults", metavar="LIST", help="`all`, or names such as death,crash=10 (a factor on how often).")
@@ -34,7 +39,8 @@ def sim(trace: str | None, policies: tuple[str, ...], **given: Any) -> None:
     """Run traffic through the orchestrator's own core in virtual time.
 
     TRACE is a CSV file (gzip or not) with the header arrival_s,service_s:
-    seconds since the first request, and seconds of work. Lifecycle, queue,
+    seconds since the first request, and seconds of work. --slug takes what an
+    endpoint has really had, with its own cold starts. Lifecycle, queue,
     routing, scaling and billing are those of the live orchestrator; workers
     and callers are simulated. Nothing is started, nothing is charged.
 
@@ -46,6 +52,7 @@ def sim(trace: str | None, policies: tuple[str, ...], **given: Any) -> None:
     \b
     Examples:
       gpudeck sim --shape diurnal --span 86400 --peak-rpm 20 --setup 1-5
+      gpudeck sim --slug sketch --policy auto --policy queue_delay:2
       gpudeck sim traffic.csv.gz --setup 0-5 --policy auto --cold 45
       gpudeck sim --shape spike --faults all --seed 7 -o json
     """

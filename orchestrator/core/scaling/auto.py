@@ -25,17 +25,18 @@ LEARNING_UNTIL = 20
 NEED = "{level} requests / ({fill:g} x {slots} slots) → {desired}"
 NEED_AND_SPARE = "{level} requests / ({fill:g} x {slots} slots) + {spare} to spare → {desired}"
 KEEP = "; the next to go stays {keep_s:.3g} s unneeded "
+CANCEL = "; what starts beyond that is called off "
 FOLLOW = "(best of {rules} rules over {played} requests, a second of waiting worth {price:.2g} worker-s)"
 LEARNING = "(first guess, {played} requests seen, a second of waiting worth {price:.2g} worker-s)"
 
 
 def by_value(policy: Auto, memory: Memory, seen: Observation) -> Decision:
     """desired = ceil((queued + running) / (fill x slots)), and some to spare while that is not 0; surplus workers are
-    kept for a time, under most rules half as long for each further one. Fill, spare workers and times are those of the
-    rule that leads."""
+    kept for a time, under most rules less for each further one. Where a worker takes one request, a start that nobody
+    needs is called off while no worker is idle. Fill, spare workers and times are those of the rule that leads."""
     held = memory if isinstance(memory, Learned) else Learned()
     held = repriced(policy, held, seen)
-    price = price_of(policy, held)
+    price = price_of(policy, held, seen.slots)
     held = learned(held, seen, price)
     rules = rules_for(seen.slots)
     rule = rules[held.leader]
@@ -44,12 +45,14 @@ def by_value(policy: Auto, memory: Memory, seen: Observation) -> Decision:
     keep_s = rule.kept_s(seen.live - seen.baseline)
     numbers: dict[str, Number] = {
         "level": level, "fill": rule.fill, "slots": seen.slots, "desired": desired, "keep_s": keep_s,
-        "rules": len(rules), "played": held.played, "price": price,
+        "rules": len(rules), "played": held.played, "price": price.per_s,
     }  # fmt: skip
     if rule.spare:
         numbers["spare"] = rule.spare
-    how = (NEED_AND_SPARE if rule.spare else NEED) + KEEP
+    # None idle, else it would go as well: keep_ns 0 lets idle workers go at once, too.
+    cancels = rule.cancels and seen.ready <= seen.running and bool(seen.starting) and seen.live > desired
+    how = (NEED_AND_SPARE if rule.spare else NEED) + (CANCEL if cancels else KEEP)
     known = held.played >= LEARNING_UNTIL
     why = Reason("follow", how + FOLLOW, numbers) if known else Reason("learning", how + LEARNING, numbers)
-    # Not 0: that would cancel workers in their cold start whenever the queue is short for a moment.
-    return Decision(desired, why, held, keep_ns=max(1, int(keep_s * SECOND_NS)))
+    # Otherwise not 0: that would cancel workers in their cold start whenever the queue is short for a moment.
+    return Decision(desired, why, held, keep_ns=0 if cancels else max(1, int(keep_s * SECOND_NS)))

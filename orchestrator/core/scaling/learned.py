@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.core.scaling.portfolio import (
@@ -12,14 +12,15 @@ from orchestrator.core.scaling.portfolio import (
     first_guess,
     played_shape,
     prior_cost,
+    reckoned_load,
     rules_for,
     thinning,
 )
-from orchestrator.core.scaling.shadow import Shadow, born, play
+from orchestrator.core.scaling.shadow import Shadow, Times, born, play
 from orchestrator.core.scaling.view import Memory, Observation
 
 RING: Final = 64
-"""Service times remembered."""
+"""Service times remembered, and cold starts."""
 SERVICE_FADE: Final = 0.995
 """Of the mean service time, per answer."""
 COLD_STARTS_MEANT: Final = 10
@@ -39,6 +40,21 @@ PLAYED_PER_S: Final = 6.0
 between and their clock stands still."""
 PLAYED_IN_A_ROW: Final = 2_000.0
 """Requests after which they do, at a rate that high."""
+RECENT: Final = 128
+"""Arrivals remembered for the shadows' queues; in a longer one the oldest count as if they were the last of these."""
+
+
+class WaitPrice(NamedTuple):
+    """What waiting costs, in autoscaled worker-seconds."""
+
+    per_s: float
+    by_tail: bool = False
+    """False: every second that a request waits costs the same. True: the more, the longer it has waited; twice as much
+    on average over a wait of one cold start. p95 is a matter of the long waits, and a plain sum does not see them."""
+
+    def cost(self, waited_s: float, squared_s2: float, cold_s: float) -> float:
+        """Of waits with this sum and this sum of squares, where cold starts take `cold_s`."""
+        return self.per_s * (waited_s + (squared_s2 / max(cold_s, 1e-3) if self.by_tail else 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +71,14 @@ class Learned(Memory):
     service_sum_s: float = 0.0
     service_weight: float = 0.0
     cold_s: float = COLD_GUESS_S
+    colds_s: tuple[float, ...] = ()
+    """The last cold starts, a ring like that of the service times."""
     cold_starts: int = 0
     arrived: int = 0
     pending_s: tuple[float, ...] = ()
-    """Arrivals not played yet."""
+    """Arrivals not played yet,"""
+    recent_s: tuple[float, ...] = ()
+    """and the last ones that were."""
     played: int = 0
     last_s: float = 0.0
     """The last arrival played."""
@@ -72,8 +92,8 @@ class Learned(Memory):
     skipped_s: float = 0.0
     """How long they did so far."""
     shadows: tuple[Shadow, ...] = ()
-    scores: tuple[tuple[float, float], ...] = ()
-    """By rule: autoscaled worker-seconds and seconds waited, fading."""
+    scores: tuple[tuple[float, float, float], ...] = ()
+    """By rule: autoscaled worker-seconds, seconds waited and squares of waits, fading."""
     leader: int = 0
     """Index of the rule that is followed."""
     price_shift: float = 0.0
@@ -94,7 +114,7 @@ class Learned(Memory):
         return max(0, self.arrived - 1) * self.service_s / max(self.budgeted_s, self.service_s, 1e-3)
 
 
-def learned(held: Learned, seen: Observation, wait_price: float) -> Learned:
+def learned(held: Learned, seen: Observation, wait_price: WaitPrice) -> Learned:
     """`held` and what `seen` adds. The same observation without events changes nothing, however often it comes."""
     shape = (seen.baseline, seen.maximum, seen.slots)
     # Shadows of another version's rules are as strange as those of another shape.
@@ -123,10 +143,11 @@ def _reborn(held: Learned, seen: Observation, shape: tuple[int, int, int]) -> Le
         held,
         shape=shape,
         pending_s=(),
+        recent_s=(),
         last_s=now_s,
         turn=0,
         shadows=(shadow,) * len(rules),
-        scores=((0.0, 0.0),) * len(rules),
+        scores=((0.0, 0.0, 0.0),) * len(rules),
     )
 
 
@@ -139,13 +160,14 @@ def _measured(held: Learned, seen: Observation) -> Learned:
         ring[answers % RING : answers % RING + 1] = [service_s]
         answers += 1
         total_s, weight = total_s * SERVICE_FADE + service_s, weight * SERVICE_FADE + 1
-    cold_s, cold_starts = held.cold_s, held.cold_starts
+    colds, cold_s, cold_starts = list(held.colds_s), held.cold_s, held.cold_starts
     for cold_ns in seen.cold_starts:
+        colds[cold_starts % RING : cold_starts % RING + 1] = [cold_ns / SECOND_NS]
         cold_starts += 1
         cold_s += (cold_ns / SECOND_NS - cold_s) / min(cold_starts, COLD_STARTS_MEANT)
     return replace(
         held, services_s=tuple(ring), answers=answers, service_sum_s=total_s, service_weight=weight, cold_s=cold_s,
-        cold_starts=cold_starts,
+        colds_s=tuple(colds), cold_starts=cold_starts,
     )  # fmt: skip
 
 
@@ -184,7 +206,10 @@ def _played(held: Learned) -> Learned:
         return held
     shape, rules = played_shape(*held.shape), rules_for(held.shape[2])
     pending, played, last_s, turn = held.pending_s, held.played, held.last_s, held.turn
-    shadows, scores = list(held.shadows), list(held.scores)
+    shadows, scores, recent = list(held.shadows), list(held.scores), held.recent_s
+    # Luck is played for one slot only: with several, a request seldom waits for a start of its own.
+    colds_s = held.colds_s if shape.slots == 1 and held.colds_s else (held.cold_s,)
+    times = Times(held.services_s, colds_s)
     left = PLAYED_PER_CALL
     while True:
         size = min(PLAYED_AT_ONCE, 1 + played // 32)
@@ -195,18 +220,22 @@ def _played(held: Learned) -> Learned:
         fade = _fade(last_s, portion)
         for number in range(turn, end):
             old = shadows[number]
-            new = shadows[number] = play(old, rules[number], shape, portion, held.services_s, held.cold_s)
-            worked_s, waited_s = scores[number]
+            new = shadows[number] = play(old, rules[number], shape, portion, times, recent)
+            worked_s, waited_s, squared_s2 = scores[number]
             scores[number] = (
-                worked_s * fade + new.worked_s - old.worked_s, waited_s * fade + new.waited_s - old.waited_s
-            )  # fmt: skip
+                worked_s * fade + new.worked_s - old.worked_s,
+                waited_s * fade + new.waited_s - old.waited_s,
+                squared_s2 * fade + new.squared_s2 - old.squared_s2,
+            )
         left -= (end - turn) * size
         turn = end
         if turn == len(rules):
             turn, played, last_s, pending = 0, played + size, portion[-1], pending[size:]
+            recent = (*recent, *portion)[-RECENT:]
     return replace(
-        held, pending_s=pending, played=played, last_s=last_s, turn=turn, shadows=tuple(shadows), scores=tuple(scores)
-    )
+        held, pending_s=pending, recent_s=recent, played=played, last_s=last_s, turn=turn, shadows=tuple(shadows),
+        scores=tuple(scores),
+    )  # fmt: skip
 
 
 def _fade(last_s: float, portion: tuple[float, ...]) -> float:
@@ -215,16 +244,18 @@ def _fade(last_s: float, portion: tuple[float, ...]) -> float:
     for arrival_s in portion:
         halvings += min(1 / HALF_LIFE, max(0.0, arrival_s - last_s) / HALF_LIFE_S)
         last_s = arrival_s
-    return 0.5**halvings
+    return float(0.5**halvings)
 
 
-def _leader(held: Learned, wait_price: float, before: int | None) -> int:
+def _leader(held: Learned, wait_price: WaitPrice, before: int | None) -> int:
     """The rule with the least cost so far, its prior included; `before` unless another is clearly cheaper."""
     slots, cold_s = held.shape[2], held.cold_s
-    guess = first_guess(slots, held.service_s, held.load, cold_s, wait_price)
+    load = reckoned_load(held.shape, held.load, held.budgeted_s, cold_s)
+    guess = first_guess(slots, held.service_s, load, cold_s, wait_price.per_s)
     costs = [
-        worked_s + wait_price * waited_s + prior_cost(rule, guess, slots, cold_s, wait_price)
-        for rule, (worked_s, waited_s) in zip(rules_for(slots), held.scores, strict=True)
-    ]
+        worked_s + wait_price.cost(waited_s, squared_s2, cold_s)
+        + prior_cost(rule, guess, slots, cold_s, wait_price.per_s)
+        for rule, (worked_s, waited_s, squared_s2) in zip(rules_for(slots), held.scores, strict=True)
+    ]  # fmt: skip
     best = min(range(len(costs)), key=costs.__getitem__)
     return best if before is None or costs[best] < costs[before] * (1 - RELUCTANCE) else before

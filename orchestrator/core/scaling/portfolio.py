@@ -12,15 +12,19 @@ from typing import Final, NamedTuple
 
 from orchestrator.core.scaling.shadow import Rule, Shape
 
-FILLS: Final = (1.0, 1.5, 2.0, 4.0, 8.0)
+FILLS: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 FILLS_OF_MANY: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """For workers of several slots: below 1 there is room to spare before anybody waits."""
-KEEPS_S: Final = (0.0, 5.0, 15.0, 40.0, 100.0, 300.0, 900.0, 2_700.0)
+KEEPS_S: Final = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0, 150.0, 300.0, 600.0, 1_200.0, 2_700.0)
+KEEPS_OF_MANY_S: Final = (0.0, 5.0, 15.0, 40.0, 100.0, 300.0, 900.0, 2_700.0)
 
-SPARES: Final = ((1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2), (1.0, 3))
+SPARES: Final = ((1.0, 1), (1.5, 1))
+"""For one slot: fills with a worker to spare while there is a request, for waiting that is very dear."""
+SPARE_KEEPS_S: Final = (0.0, 20.0, 80.0, 300.0)
+SPARES_OF_MANY: Final = ((1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2), (1.0, 3))
 """For several slots: fills with so many workers to spare while there is a request. Chance grows with the root of the
 load, so room by fill alone is too little for a few requests or too much for many."""
-SPARE_KEEPS_S: Final = (15.0, 100.0, 300.0, 900.0)
+SPARE_KEEPS_OF_MANY_S: Final = (15.0, 100.0, 300.0, 900.0)
 
 TAPER: Final = 0.5
 """Each further worker is kept half as long: worth 1% on sparse traffic, up to 11% on bursts over many workers."""
@@ -40,6 +44,9 @@ DOUBT: Final = 1.0
 """Cold starts' worth of evidence that it takes to leave the prior by a factor e."""
 DOUBT_OF_MANY: Final = 12.0
 """The same for several slots, where a burst is one event of many requests, and a few bursts are no law yet."""
+
+EXPECTED: Final = 10.0
+"""Cold starts' worth of traffic that it takes until the measured load counts as much as what the owner reckons with."""
 
 
 class Guess(NamedTuple):
@@ -62,11 +69,19 @@ def played_shape(baseline: int, maximum: int, slots: int) -> Shape:
 
 @cache
 def rules_for(slots: int) -> tuple[Rule, ...]:
-    """The portfolio of an endpoint whose workers take `slots` requests."""
+    """The portfolio of an endpoint whose workers take `slots` requests.
+
+    With one slot, whoever keeps workers for less and less time also calls off starts that nobody needs any more. Who
+    keeps all alike does not: under a steady load each is needed soon, and p95 doubles when they are called off.
+    """
     if slots == 1:
-        return tuple(Rule(fill, *keep) for fill in FILLS for keep in _keeps(KEEPS_S))
-    plain = (Rule(fill, *keep) for fill in FILLS_OF_MANY for keep in _keeps(KEEPS_S))
-    return (*plain, *(Rule(fill, *keep, spare) for fill, spare in SPARES for keep in _keeps(SPARE_KEEPS_S)))
+        tapering = (Rule(fill, keep_s, TAPER, 0, True) for fill in FILLS for keep_s in KEEPS_S)
+        even = (Rule(fill, keep_s) for fill in FILLS for keep_s in EVEN_KEEPS_S)
+        sparing = (Rule(fill, keep_s, TAPER, spare) for fill, spare in SPARES for keep_s in SPARE_KEEPS_S)
+        return (*tapering, *even, *sparing)
+    plain = (Rule(fill, *keep) for fill in FILLS_OF_MANY for keep in _keeps(KEEPS_OF_MANY_S))
+    spares = (Rule(fill, *keep, spare) for fill, spare in SPARES_OF_MANY for keep in _keeps(SPARE_KEEPS_OF_MANY_S))
+    return (*plain, *spares)
 
 
 def _keeps(times_s: tuple[float, ...]) -> list[tuple[float, float]]:
@@ -81,8 +96,22 @@ def prior_cost(rule: Rule, guess: Guess, slots: int, cold_s: float, wait_price: 
     return (DOUBT if slots == 1 else DOUBT_OF_MANY) * cold_s * (1 + wait_price) * distance
 
 
+def reckoned_load(shape: tuple[int, int, int], load: float, seen_s: float, cold_s: float) -> float:
+    """Requests in service to reckon with, where `load` was their average over `seen_s` seconds.
+
+    Traffic begins with nobody in service, and a worker that is asked for when the baseline (of `shape`: baseline,
+    maximum, slots) is full is late by its whole start. So at first the owner's word counts: what is between the
+    capacity of the baseline and that of the maximum, by the geometric mean; without a baseline nothing, since there may
+    be no traffic for days. It weighs as much as `EXPECTED` cold starts of traffic, and what is measured counts at once
+    where it is more.
+    """
+    baseline, maximum, slots = shape
+    expected, trust_s = slots * sqrt(baseline * maximum), EXPECTED * cold_s
+    return max(load, (expected * trust_s + load * seen_s) / max(trust_s + seen_s, 1e-3))
+
+
 def first_guess(slots: int, service_s: float, load: float, cold_s: float, wait_price: float) -> Guess:
-    """What is good before a rule has been watched. `load` is requests in service, on average so far.
+    """What is good before a rule has been watched. `load` is requests in service, measured or reckoned with.
 
     With one slot: another worker for as many waiters as would have to wait for each other longer than its cold start is
     worth, 1 + 2 x cold start / (wait price x service time); kept for 30% of what a miss costs in waiting, which is next
@@ -100,6 +129,6 @@ def first_guess(slots: int, service_s: float, load: float, cold_s: float, wait_p
     at_stake = wait_price * cold_s
     return Guess(
         fill=min(2.5, max(1.0, 1.5 * wait_price**-0.25)),
-        keep_s=min(KEEPS_S[-1], cold_s + at_stake * slots / 4),
+        keep_s=min(KEEPS_OF_MANY_S[-1], cold_s + at_stake * slots / 4),
         spare=min(3.0, min(4.0, max(0.0, 0.7 * log(max(at_stake, 1e-3) / 6))) * sqrt(load) / slots),
     )

@@ -2,9 +2,12 @@
 
 The first guess is 10 s over that wait: a p95 of 10 s is worth one autoscaled worker-second for every second that a
 request waits, one of 2 s five, one of 50 s a fifth. Then every request that went to a worker moves it: up by 95 parts
-if it waited longer than wanted, down by 5 if not, which balances where one in twenty waits longer. A factor of eight
+if it waited longer than wanted, down by 5 if not, which balances where one in twenty waits longer. A factor of three
 either way is the limit: a wish that no money fulfils, such as a p95 below the cold start of a request a day, does not
 keep workers for ever.
+
+Workers of one slot: a wish for the p95 also means that long waits weigh more than their length (`WaitPrice.by_tail`);
+under a price that is told, every second costs the same.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Final
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.endpoint import Auto
-from orchestrator.core.scaling.learned import Learned
+from orchestrator.core.scaling.learned import Learned, WaitPrice
 from orchestrator.core.scaling.view import Observation
 
 WAIT_OF_ONE_S: Final = 10.0
@@ -26,15 +29,16 @@ SHARE: Final = 0.05
 """Of requests that may wait longer: what p95 means."""
 STEP: Final = 0.05
 """Logarithmic step for a request that waited too long."""
-SHIFT_MAX: Final = log(8.0)
+SHIFT_MAX: Final = log(3.0)
+"""With a factor of eight, a wish a tenth shorter cost up to a third more where cold starts decide the p95."""
 
 
-def price_of(policy: Auto, held: Learned) -> float:
-    """Autoscaled worker-seconds for a second that a request waits."""
+def price_of(policy: Auto, held: Learned, slots: int) -> WaitPrice:
+    """Of an endpoint whose workers take `slots` requests."""
     if policy.wait_price is not None:
-        return policy.wait_price
+        return WaitPrice(policy.wait_price)
     low, high = PRICES
-    return min(max(WAIT_OF_ONE_S / policy.wait_p95_s, low), high) * exp(held.price_shift)
+    return WaitPrice(min(max(WAIT_OF_ONE_S / policy.wait_p95_s, low), high) * exp(held.price_shift), slots == 1)
 
 
 def repriced(policy: Auto, held: Learned, seen: Observation) -> Learned:
