@@ -16,6 +16,7 @@ from orchestrator.core.workload import ExitCause
 from orchestrator.engine import process_engine
 from orchestrator.engine.process_files import Directory
 from orchestrator.engine.process_record import spec_record
+from orchestrator.engine.process_table import is_alive
 from orchestrator.engine.shim import LOG_BYTES_MAX, memory_bytes
 from tests.engine.process_harness import Build, begin, building, exists, inspected, mode
 from tests.engine.suite import evidence
@@ -186,7 +187,8 @@ async def test_an_orchestrator_killed_while_starting_leaves_no_model(build: Buil
     """reliability.md O1: the supervisor is there, the plan never came."""
     harness = build()
     spec = harness.spec(1)
-    path = Directory(harness.directory).create(spec_record(spec, 1_024, harness.now()))
+    directory = Directory(harness.directory)
+    path = directory.create(spec_record(spec, 1_024, harness.now()))
     shim = Path(process_engine.__file__).with_name("shim.py")
     with subprocess.Popen(
         [sys.executable, "-I", "-S", str(shim), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -194,7 +196,10 @@ async def test_an_orchestrator_killed_while_starting_leaves_no_model(build: Buil
         assert process.stdout is not None
         assert await asyncio.to_thread(process.stdout.readline)
         assert harness.processes()
-    await until(lambda: not harness.processes())
+    supervisor = directory.shim("w-1")
+    assert supervisor is not None
+    # Not by `processes`: what ends has given up its command line before it is gone.
+    await until(lambda: not is_alive(supervisor.shim_pid, supervisor.shim_ticks))
     await harness.open()
     seen = await inspected(harness)
     assert seen.started_ns is None
