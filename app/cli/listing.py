@@ -23,7 +23,7 @@ from app.format import (
     seconds,
     temperature,
 )
-from app.present.policy import notation
+from orchestrator.contract.endpoint import notation
 from orchestrator.contract.snapshot import EndpointView, EngineKind, ModelView, Snapshot, WorkerState, WorkerView
 
 ENDPOINT_COLUMNS = (

@@ -22,9 +22,9 @@ from app.loadtest.sample import job_of, sample_call
 from app.loadtest.shapes import BadShape, Shape
 from app.present import loadtest as rows
 from app.present.playground import Unsendable
-from app.present.policy import notation
 from app.present.text import text
 from orchestrator.contract.command import CreateKey, RevokeKey
+from orchestrator.contract.endpoint import notation
 from orchestrator.contract.snapshot import EndpointView
 
 KEY_SPARE_S: Final = 3_600

@@ -17,8 +17,7 @@ from app.cli.problems import sentences
 from app.cli.reports import run_program
 from app.format import count, duration, money, plain, wait
 from app.present.amounts import SECOND_NS
-from app.present.policy import notation
-from orchestrator.contract.endpoint import EndpointSpec, ScalingPolicy
+from orchestrator.contract.endpoint import EndpointSpec, ScalingPolicy, notation
 
 SIMULATOR: Final = "orchestrator.simulator"
 SIMULATE_S: Final = 24 * 3_600.0

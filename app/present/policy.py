@@ -31,12 +31,6 @@ def number(policy: ScalingPolicy) -> str:
             return str(policy.value)
 
 
-def notation(policy: ScalingPolicy) -> str:
-    """As `--policy` takes it."""
-    value = f"{policy.target:g}" if isinstance(policy, Concurrency) else number(policy)
-    return f"{policy.kind}:{value}"
-
-
 def words(policy: ScalingPolicy) -> str:
     """In a few words, for a list."""
     match policy:

@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import Final
 
 from app.format import NOTHING, count, plain, rate_per_hour, wait
-from app.present import form, policy, table
+from app.present import form, table
 from app.present.amounts import minute
 from app.present.chart import merge
 from app.present.table import Column
 from app.present.text import BLANK, Line, Span, Tone, flow, line, on_ground, pad, spread, wrap
 from orchestrator.contract.base import Received
-from orchestrator.contract.endpoint import Auto, Concurrency, EndpointChanges, EndpointSpec, ScalingPolicy
+from orchestrator.contract.endpoint import OWN_TIMING, EndpointChanges, EndpointSpec, ScalingPolicy, notation
 
 
 class ColdStart(Received):
@@ -132,8 +132,6 @@ WAITS_S: Final = (0.0, 3_600.0)
 WAIT_LOW_S: Final = 0.1
 """Shorter waits are drawn as this: the scale is logarithmic, and nobody tells a tenth of a second from none."""
 _AXIS: Final = 10
-OWN_TIMING: Final = (Auto, Concurrency)
-"""Policies that the endpoint's idle timeout does not concern."""
 
 
 def read_wait(text: str) -> float | None:
@@ -247,7 +245,7 @@ def _cells(setting: Setting) -> dict[str, Line]:
     return {
         "mark": line(_mark(setting)),
         "setup": line(Span(f"{setting.baseline}-{setting.maximum}", Tone.STRONG)),
-        "policy": line(policy.notation(setting.policy)),
+        "policy": line(notation(setting.policy)),
         "idle": line(Span(idle, Tone.MUTED)),
         "cost": line(rate_per_hour(setting.per_hour_u)),
         "p50": line(Span(wait(setting.wait_p50_s), Tone.MUTED)),

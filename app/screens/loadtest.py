@@ -26,13 +26,12 @@ from app.present import loadtest as rows
 from app.present.condition import Condition
 from app.present.condition import Kind as Shown
 from app.present.playground import Unsendable
-from app.present.policy import notation
 from app.present.text import BLANK, Line
 from app.screens.dialogs.fields import Choice, Field, InlineChoice, TextInput, unit
 from app.screens.keyed import KeyedScreen
 from app.widgets.panel import Panel
 from app.widgets.row_panel import RowPanel
-from orchestrator.contract.endpoint import EndpointChanges
+from orchestrator.contract.endpoint import EndpointChanges, notation
 from orchestrator.contract.snapshot import EndpointView
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,22 @@ class Auto(Frozen):
 
 
 ScalingPolicy = Annotated[QueueDelay | RequestCount | Concurrency | Auto, Field(discriminator="kind")]
+
+OWN_TIMING: Final = (Concurrency, Auto)
+"""These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing."""
+
+
+def notation(policy: ScalingPolicy) -> str:
+    """The policy with the setting that matters most, as `--policy` takes it: `queue_delay:4`."""
+    match policy:
+        case QueueDelay():
+            return f"{policy.kind}:{policy.seconds:g}"
+        case RequestCount():
+            return f"{policy.kind}:{policy.value}"
+        case Concurrency():
+            return f"{policy.kind}:{policy.target:g}"
+        case Auto():
+            return f"{policy.kind}:{policy.wait_p95_s:g}"
 
 
 class EndpointSpec(Frozen):

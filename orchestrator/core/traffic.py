@@ -130,8 +130,7 @@ class Meter:
         """The first `limit` of the requests recorded after the first `since`, oldest first, as far as they are kept."""
         first = max(since, self._n - self._kept)
         count = max(0, min(self._n - first, limit))
-        begin, end = first % RING, (first + count) % RING
-        at, total, queue = (_stretch(ring, begin, end, count) for ring in (self._at, self._total_ns, self._queue_ns))
+        at, total, queue = (_stretch(ring, first, count) for ring in (self._at, self._total_ns, self._queue_ns))
         failed = [total_ns < 0 for total_ns in total]
         if any(failed):
             total = [~total_ns if total_ns < 0 else total_ns for total_ns in total]
@@ -226,7 +225,7 @@ class Meter:
     @staticmethod
     def _series(ring: array[int], second: int) -> list[int]:
         """What stands in the places of the SERIES_S seconds before `second`: for some, what was there long ago."""
-        return _stretch(ring, (second - SERIES_S) % _SECONDS, second % _SECONDS, SERIES_S)
+        return _stretch(ring, second - SERIES_S, SERIES_S)
 
     def _requests_in(self, second: int) -> int:
         place = second % _SECONDS
@@ -243,8 +242,7 @@ class Meter:
 
     def _ordered(self, values: array[int], first: int) -> list[int]:
         """The values of replies from the `first` kept request on, ascending."""
-        begin, end = (self._n - self._kept + first) % RING, self._n % RING
-        ordered = sorted(_stretch(values, begin, end, self._kept - first))
+        ordered = sorted(_stretch(values, self._n - self._kept + first, self._kept - first))
         return ordered[bisect_left(ordered, 0) :]
 
     def _sampled(self, values: array[int], first: int) -> list[int]:
@@ -256,10 +254,11 @@ class Meter:
         return ordered[bisect_left(ordered, 0) :]
 
 
-def _stretch(ring: array[int], begin: int, end: int, count: int) -> list[int]:
-    """`count` places of a ring from `begin` on, up to but without `end`."""
+def _stretch(ring: array[int], first: int, count: int) -> list[int]:
+    """`count` places of a ring in order, the n-th of what was ever put in being at n % its length."""
     if not count:
         return []
+    begin, end = first % len(ring), (first + count) % len(ring)
     return (ring[begin:end] if begin < end else ring[begin:] + ring[:end]).tolist()
 
 

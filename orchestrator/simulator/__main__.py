@@ -26,6 +26,7 @@ from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.limits import WORKERS_MAX
 from orchestrator.contract.places import places
 from orchestrator.core.pricing import PriceBook, always
+from orchestrator.core.recovery import DEFAULT_ACCOUNT
 from orchestrator.core.state import Rules
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.simulator.arguments import Parser
@@ -52,8 +53,6 @@ SHAPED: Final = {"peak_rpm": 60.0, "span": 3_600.0, "service": 6.0, "service_cv"
 SEED_BOOK: Final = "2025-seed"
 MODEL: Final = "echo"
 ONE_OF_THREE: Final = "give a trace file or a shape, or the slug of an endpoint that has had traffic: one of the three"
-ACCOUNT: Final = "local"
-"""The one with credit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def _recorded(options: argparse.Namespace) -> Task:
     arrival_ns = tuple(at_ns - first_ns for at_ns in recorded.trace.arrival_ns)
     trace = Trace(f"recorded of {options.slug}", arrival_ns, recorded.trace.service_ns)
     # Whatever the model is, its lifecycle is the same; and what is simulated belongs to nobody.
-    stand_in = {"model": MODEL, "concurrency": slots_of(where, known.spec), "account": ACCOUNT}
+    stand_in = {"model": MODEL, "concurrency": slots_of(where, known.spec), "account": DEFAULT_ACCOUNT}
     given = known.spec.model_dump(exclude={"policy"}) | {"policy": known.spec.policy.model_dump()} | stand_in
     specs = [EndpointSpec.model_validate({**given, **json.loads(text)}) for text in options.spec]
     book = book_in_force(where) if options.book is None else load_price_book(options.book, where.prices_dir)

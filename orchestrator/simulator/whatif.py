@@ -17,7 +17,15 @@ from statistics import median
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from orchestrator.contract.base import HOUR_NS, SECOND_NS
-from orchestrator.contract.endpoint import Auto, Concurrency, QueueDelay, RequestCount, ScalingPolicy
+from orchestrator.contract.endpoint import (
+    OWN_TIMING,
+    Auto,
+    Concurrency,
+    QueueDelay,
+    RequestCount,
+    ScalingPolicy,
+    notation,
+)
 from orchestrator.core.billing import due_u
 from orchestrator.core.history import MINUTE_NS, Requests
 from orchestrator.core.pricing import Price
@@ -35,8 +43,6 @@ POLICIES: Final[dict[str, ScalingPolicy]] = {
     "queue_delay": QueueDelay(), "request_count": RequestCount(), "concurrency": Concurrency(), "auto": Auto(),
 }  # fmt: skip
 """What is tried when nobody says, each with its defaults."""
-OWN_TIMING: Final = (Auto, Concurrency)
-"""These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing."""
 
 
 class Each(Protocol):
@@ -66,7 +72,7 @@ class Option:
     def name(self) -> str:
         """Such as `1-5 queue_delay:4 idle 10 s`; without the idle timeout where it changes nothing."""
         idle = "" if isinstance(self.policy, OWN_TIMING) else f" idle {self.idle_timeout_s} s"
-        return f"{self.baseline}-{self.maximum} {policy_name(self.policy)}{idle}"
+        return f"{self.baseline}-{self.maximum} {notation(self.policy)}{idle}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +111,6 @@ class Level:
     def by_rule(self) -> bool:
         """Whether the price ratio alone puts it into the baseline."""
         return self.on_demand_uh > self.baseline_uh
-
-
-def policy_name(policy: ScalingPolicy) -> str:
-    """The policy with the setting that matters most, as the command line takes it."""
-    match policy:
-        case QueueDelay(seconds=value):
-            return f"queue_delay:{value:g}"
-        case RequestCount(value=value):
-            return f"request_count:{value}"
-        case Concurrency(target=value):
-            return f"concurrency:{value:g}"
-        case Auto(wait_p95_s=value):
-            return f"auto:{value:g}"
 
 
 @dataclass(frozen=True, slots=True)

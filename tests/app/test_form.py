@@ -19,6 +19,7 @@ from orchestrator.contract.endpoint import (
     RequestCount,
     ScalingPolicy,
     Visibility,
+    notation,
 )
 from orchestrator.contract.limits import RESERVED_SLUGS, slug_problem
 from orchestrator.contract.query import AskQuote, Quote
@@ -169,8 +170,8 @@ def test_an_edit_keeps_what_the_form_does_not_show_of_a_policy(policy: ScalingPo
 
 
 def test_policies_have_words_and_a_notation() -> None:
-    told = [(scaling.words(each), scaling.notation(each)) for each in (QueueDelay(seconds=0.5), RequestCount(value=3))]
-    told += [(scaling.words(each), scaling.notation(each)) for each in (Concurrency(), Auto(), Auto(wait_price=2))]
+    told = [(scaling.words(each), notation(each)) for each in (QueueDelay(seconds=0.5), RequestCount(value=3))]
+    told += [(scaling.words(each), notation(each)) for each in (Concurrency(), Auto(), Auto(wait_price=2))]
     assert told == [
         ("queue delay 0.5 s", "queue_delay:0.5"),
         ("3 requests a worker", "request_count:3"),
