@@ -27,8 +27,8 @@ errors) and costs a fifth. Steps of the golden ratio fall in step with no round 
 _SECONDS: Final = 128
 """Places of the ring of seconds: more than SERIES_S and the second that is still going on."""
 _SORTED_MAX: Final = 256
-"""The p95 of a second with more replies is read from its histogram: sorting them all would be a pause of 0.1 ms, in the
-midst of a request."""
+"""The p95 of a second with more replies is read from its histogram: sorting them all would be a pause in the midst of a
+request."""
 
 
 class Ended(NamedTuple):
@@ -56,7 +56,7 @@ class Totals(NamedTuple):
 
 class Meter:
     """Records finished requests. `record` allocates nothing; once a second it also takes the p95 of the second that
-    ended. `view` sorts a quarter of RING values, twice: a fifth of a millisecond."""
+    ended. `view` sorts a quarter of RING values, twice."""
 
     __slots__ = (
         "_at", "_drained_failed", "_drained_queue", "_drained_served", "_drained_total", "_failures", "_last_ns", "_n",

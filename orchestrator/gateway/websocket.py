@@ -24,7 +24,7 @@ AWAY_TO_CLIENT: Final = bytes([0x80 | _CLOSE, len(_AWAY)]) + _AWAY
 AWAY_TO_WORKER: Final = bytes([0x80 | _CLOSE, 0x80 | len(_AWAY), 0, 0, 0, 0]) + _AWAY
 """The same as a client sends it: masked."""
 FRAMES_AT_ONCE: Final = 2_048
-"""In one piece of data, 1.5 ms. A flood of empty frames would hold up every other request for 0.1 s a piece."""
+"""In one piece of data. A flood of empty frames would hold up every other request for the whole of each piece."""
 _WITHOUT_END: Final = 1 << 62
 
 

@@ -162,7 +162,7 @@ def play(  # noqa: C901 - the hot loop of a decision: a call per event would dou
 
 @lru_cache(maxsize=4_096)
 def _tables(rule: Rule, shape: Shape) -> tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]:
-    """What `play` would else work out at every event, a third of its time: by workers, how long the last is kept; by
+    """What `play` would else work out at every event: by workers, how long the last is kept; by
     requests, how many workers they want (more requests than it lists want all); by requests in service, how many
     workers those occupy."""
     baseline, maximum, slots = shape

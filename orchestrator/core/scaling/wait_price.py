@@ -30,7 +30,7 @@ SHARE: Final = 0.05
 STEP: Final = 0.05
 """Logarithmic step for a request that waited too long."""
 SHIFT_MAX: Final = log(3.0)
-"""With a factor of eight, a wish a tenth shorter cost up to a third more where cold starts decide the p95."""
+"""With much more, a wish a little shorter costs far more where cold starts decide the p95."""
 
 
 def price_of(policy: Auto, held: Learned, slots: int) -> WaitPrice:
