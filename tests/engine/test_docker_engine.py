@@ -14,7 +14,7 @@ from orchestrator.core.workload import ExitCause, GpuGrant
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.engine.docker_request import NETWORK, container_request
 from orchestrator.engine.health import http_healthy
-from orchestrator.engine.ports import EngineError, Fault
+from orchestrator.engine.ports import EngineError, Fault, Observed
 from tests.engine.docker_harness import (
     ADDRESS,
     IMAGE,
@@ -42,6 +42,15 @@ while True:
 async def inspected(world: DockerHarness, n: int = 1) -> dict[str, Any]:
     found: dict[str, Any] = await world.on_thread(lambda: world.api.inspect_container(world.container(f"w-{n}")))
     return found
+
+
+async def started_and_told(world: DockerHarness) -> Observed:
+    """Worker 1, healthy, with the event of its start behind us: a test that waits for ("w-1", None) would take that
+    event for its own, and look before its own has come."""
+    worker = await started(world)
+    await until(lambda: ("w-1", None) in world.changes, what="the start event")
+    world.changes.clear()
+    return worker
 
 
 async def test_docker_itself_confirms_the_hardening(world: DockerHarness) -> None:
@@ -252,7 +261,7 @@ async def test_a_worker_that_ignores_sigterm_is_killed_after_its_grace(world: Do
 
 
 async def test_a_paused_worker_is_shown_reported_and_can_be_stopped(world: DockerHarness) -> None:
-    worker = await started(world)
+    worker = await started_and_told(world)
     await world.on_thread(lambda: world.api.pause(world.container("w-1")))
     await until(lambda: ("w-1", None) in world.changes, what="the pause event")
     seen = await world.engine.inspect("w-1")
@@ -266,7 +275,7 @@ async def test_a_paused_worker_is_shown_reported_and_can_be_stopped(world: Docke
 
 
 async def test_a_restart_by_hand_is_reported_and_the_new_port_is_read(world: DockerHarness) -> None:
-    await started(world)
+    await started_and_told(world)
     await world.on_thread(lambda: world.api.restart(world.container("w-1"), timeout=5))
     await until(lambda: ("w-1", None) in world.changes, what="the start event")
     seen = await world.engine.inspect("w-1")
@@ -277,7 +286,7 @@ async def test_a_restart_by_hand_is_reported_and_the_new_port_is_read(world: Doc
 
 
 async def test_a_container_removed_by_hand_still_leaves_evidence(world: DockerHarness) -> None:
-    await started(world)
+    await started_and_told(world)
     await world.on_thread(lambda: remove_by_force(world.api, world.container("w-1")))
     await until(lambda: ("w-1", None) in world.changes, what="the destroy event")
     assert [end.code for end in exits(world, "w-1")] == [137]
