@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ class Pace:
     """Requests per second that were really sent, while any were due."""
     p50_us: float
     p99_us: float
+    bursts_p99_us: tuple[float, ...]
+    """The same of every burst by itself: a pause shows in one of them, and in `p99_us` of them all."""
     late_p99_us: float
     """How late requests left this program because it was busy. A request that had to wait for a free connection waited
     for the proxy: that is no lateness."""
@@ -101,7 +104,7 @@ class _Ends:
             self._prepare(sock)
             self._flights[sock.fileno()] = _Flight(sock)
         self._idle = deque(self._flights.values())
-        self._latencies = array("q")
+        self._bursts: list[array[int]] = []
         self._lateness = array("q")
         self._failed = 0
 
@@ -121,12 +124,14 @@ class _Ends:
             sent += burst
             if sent < count:
                 select.select([], [], [], PAUSE_S)
+        latencies = array("q", chain.from_iterable(self._bursts))
         return Pace(
             sent=opening + sent,
             failed=self._failed,
             rate=sent * SECOND_NS / took_ns,
-            p50_us=_percentile_us(self._latencies, 50),
-            p99_us=_percentile_us(self._latencies, 99),
+            p50_us=_percentile_us(latencies, 50),
+            p99_us=_percentile_us(latencies, 99),
+            bursts_p99_us=tuple(_percentile_us(burst, 99) for burst in self._bursts if burst),
             late_p99_us=_percentile_us(self._lateness, 99),
         )
 
@@ -137,6 +142,7 @@ class _Ends:
         begin_ns = due_ns = now() + gap_ns
         counted_ns = begin_ns + uncounted_ns
         sent = 0
+        self._bursts.append(array("q"))
         while sent < count:
             now_ns = now()
             while due_ns <= now_ns and sent < count and idle:
@@ -199,7 +205,7 @@ class _Ends:
         if not data.startswith(b"HTTP/1.1 200 ") or len(data) != end + 4 + self._body_bytes:
             self._failed += 1
         elif flight.counted:
-            self._latencies.append(flight.free_ns - flight.due_ns)
+            self._bursts[-1].append(flight.free_ns - flight.due_ns)
         self._idle.append(flight)
 
     def _prepare(self, sock: socket.socket) -> None:

@@ -32,8 +32,6 @@ WAITED_MAX: Final = 0.01
 AGREEING: Final = 0.8
 """Share of the rounds that must come to the verdict of their median."""
 MIB: Final = 1024 * 1024
-MICROSECONDS: Final = 1_000_000
-"""In a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +192,14 @@ def _paced_rows(results: Results) -> Iterator[list[str]]:
     yield ["p99", *(f"{paced.p99_us:,.0f}" for paced in results.paced.values())]
     yield ["p99, lowest round", *(f"{min(p.p99_us for p in of):,.0f}" for of in results.paced_rounds.values())]
     yield ["p99, highest round", *(f"{max(p.p99_us for p in of):,.0f}" for of in results.paced_rounds.values())]
+    yield ["p99, median burst of 0.4 s", *(f"{paced.burst_p99_us:,.0f}" for paced in results.paced.values())]
     yield ["p99 of the client's own lateness", *(f"{paced.late_p99_us:,.0f}" for paced in results.paced.values())]
     yield ["requests/s reached", *(f"{paced.rate:,.0f}" for paced in results.paced.values())]
     yield ["CPU per request", *(f"{paced.cpu_us:,.1f}" if paced.cpu_us else "–" for paced in results.paced.values())]
     # Why a tail is long: a pause is made up for only in what is left of the core.
-    busy = (paced.rate * paced.cpu_us / MICROSECONDS for paced in results.paced.values())
-    yield ["how busy its core was", *(f"{share:.0%}" if share else "–" for share in busy)]
+    yield ["how busy its core was", *(f"{paced.busy:.0%}" if paced.busy else "–" for paced in results.paced.values())]
+    late = (f"{paced.late_per_pause:.1f} ms" if paced.busy else "–" for paced in results.paced.values())
+    yield ["requests late by 1 ms of pause", *late]
     yield ["kept from its core", *(f"{paced.waited:.1%}" for paced in results.paced.values())]
 
 

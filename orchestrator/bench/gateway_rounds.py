@@ -58,6 +58,8 @@ PACE_LOAD: Final = 0.6
 """Share of the gateway's own capacity at which latencies are measured."""
 PACE_CONNECTIONS: Final = 64
 SECONDS_MAX: Final = 60
+MICROSECONDS: Final = 1_000_000
+"""In a second."""
 MEMORY_CONNECTIONS: Final = 1_000
 MEMORY_ACTIVE: Final = 32
 
@@ -87,12 +89,24 @@ class Paced:
     rate: float
     p50_us: float
     p99_us: float
+    burst_p99_us: float
+    """The p99 of a burst by itself, the median of them."""
     late_p99_us: float
     """The client's own lateness, which is part of every latency."""
     cpu_us: float
     """CPU time of the proxy per request: alone, a request costs more than in a crowd."""
     waited: float
     """Share of the time for which the proxy could have run, and another program had its core."""
+
+    @property
+    def busy(self) -> float:
+        """Share of its core that the proxy used."""
+        return self.rate * self.cpu_us / MICROSECONDS
+
+    @property
+    def late_per_pause(self) -> float:
+        """For how long requests are late after a pause of 1, itself included: it is made up for in what is left."""
+        return 1 / max(1 - self.busy, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +230,14 @@ class Rounds:
         if figures["failed"]:
             raise BenchError(f"{target.name}: {figures['failed']} of {figures['sent']} paced requests failed")
         return Paced(
-            rate, figures["rate"], figures["p50_us"], figures["p99_us"], figures["late_p99_us"], cpu_us, waited
+            asked=rate,
+            rate=figures["rate"],
+            p50_us=figures["p50_us"],
+            p99_us=figures["p99_us"],
+            burst_p99_us=median(figures["bursts_p99_us"]),
+            late_p99_us=figures["late_p99_us"],
+            cpu_us=cpu_us,
+            waited=waited,
         )
 
     def _memory(self, target: Target) -> int:

@@ -194,7 +194,9 @@ def results(**changes: float) -> Results:
 
 
 def paced(**changes: float) -> Paced:
-    usual = Paced(asked=9_000, rate=9_000, p50_us=200, p99_us=500, late_p99_us=50, cpu_us=30, waited=0)
+    usual = Paced(
+        asked=9_000, rate=9_000, p50_us=200, p99_us=500, burst_p99_us=400, late_p99_us=50, cpu_us=30, waited=0
+    )
     return replace(usual, **changes)
 
 
@@ -234,6 +236,15 @@ def test_rounds_that_disagree_settle_nothing(slow_rounds: int, verdict: str) -> 
     rounds = [paced(p99_us=5_000 if number < slow_rounds else 600) for number in range(5)]
     measured.paced_rounds["gpudeck"] = tuple(rounds)
     assert figures_of(measured)[2].verdict == verdict
+
+
+def test_the_table_shows_what_makes_a_tail_long() -> None:
+    measured = results()
+    measured.paced["gpudeck"] = paced(rate=25_000, cpu_us=30, burst_p99_us=230)
+    lines = text(measured, ["gpudeck", "nginx"], ["here"]).splitlines()
+    assert next(line.split()[-2:] for line in lines if "how busy its core" in line) == ["75%", "27%"]
+    assert next(line.split()[-4:] for line in lines if "1 ms of pause" in line) == ["4.0", "ms", "1.4", "ms"]
+    assert next(line.split()[-2:] for line in lines if "median burst" in line) == ["230", "400"]
 
 
 def test_what_was_not_measured_has_no_figure() -> None:
