@@ -260,6 +260,10 @@ def applies(action: Action, screen: Screen[object]) -> bool:
     return where in action.where and screen.check_action(action.id, ()) is True
 
 
+_NAMED: Final = 1_000.0
+"""More than any score of a match."""
+
+
 class ActionProvider(Provider):
     """Offers every action of the current screen in the command palette, with its key."""
 
@@ -283,4 +287,6 @@ class ActionProvider(Provider):
             title = self._title(action)
             score = matcher.match(f"{title} {action.help}")
             if score > 0:
+                # Who types a name means that action, not one whose help happens to say the word earlier.
+                score += _NAMED if matcher.match(action.label) > 0 else 0
                 yield Hit(score, matcher.highlight(title), self._command(action), help=action.help, text=title)

@@ -12,10 +12,13 @@ from typing import ClassVar, Final
 from textual import on
 from textual.app import App
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.reactive import var
 
 from app import actions, messages, reporting
 from app.asking import AskingApp
+from app.driver import ContinuedDriver
 from app.feed import follow
 from app.preferences import Preferences
 from app.present.condition import FeedState
@@ -67,6 +70,10 @@ class GpudeckApp(AskingApp):
         self._newest: Snapshot | None = None
         self._stands = False
         self._unwanted = False
+
+    def get_driver_class(self) -> type[Driver]:
+        usual = super().get_driver_class()
+        return ContinuedDriver if usual is LinuxDriver else usual
 
     def leave(self) -> None:
         """End because somebody outside wants it. While the dashboard mounts, only when that is done: after `exit`

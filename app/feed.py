@@ -40,6 +40,6 @@ async def follow(
             reason = "the orchestrator closed the feed"
         except ConnectionError as error:
             reason = str(error) or "no connection to the orchestrator"
-        post(FeedLost(reason, delay_s))
+        post(FeedLost(reason))
         await pause(delay_s)
         delay_s = min(delay_s * 2, RETRY_MAX_S)

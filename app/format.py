@@ -127,6 +127,11 @@ def count(number: int) -> str:
     return str(number)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 worker`, `3 workers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def memory(size_bytes: int | None) -> str:
     """Binary units as GPUs are sold: `812 MiB`, `38.2 GiB`."""
     if size_bytes is None:
@@ -136,11 +141,9 @@ def memory(size_bytes: int | None) -> str:
 
 
 def memory_pair(used_bytes: int | None, total_bytes: int | None) -> str:
-    """Used of total in GiB: `38.2/45.0 GiB`; `n/a` when neither is known."""
-    if used_bytes is None and total_bytes is None:
-        return ABSENT
-    used, total = (ABSENT if size is None else f"{size / 2**30:.1f}" for size in (used_bytes, total_bytes))
-    return f"{used}/{total} GiB"
+    """Used of total in GiB: `38.2/45.0 GiB`; where the use is not known the total alone, `n/a` without a total."""
+    total = ABSENT if total_bytes is None else f"{total_bytes / 2**30:.1f} GiB"
+    return total if used_bytes is None else f"{used_bytes / 2**30:.1f}/{total}"
 
 
 def percent(value: int | None) -> str:

@@ -33,10 +33,9 @@ class SnapshotArrived(Message):
 
 @dataclass
 class FeedLost(Message):
-    """The feed broke or could not be opened. The app tries again by itself; `retry_s` seconds from now."""
+    """The feed broke or could not be opened. The app tries again by itself."""
 
     reason: str
-    retry_s: float
 
 
 @dataclass

@@ -39,6 +39,8 @@ class Request:
     program: str
     arguments: tuple[str, ...]
     timeout_s: float
+    fed: bool = False
+    """Whether it reads our stdin, in our place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ async def printed(request: Request, environ: Mapping[str, str] | None = None) ->
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", request.program, *request.arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=environ, start_new_session=True,
+        stdin=None if request.fed else asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE, env=environ, start_new_session=True,
     )  # fmt: skip
     try:
         async with asyncio.timeout(request.timeout_s):

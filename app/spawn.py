@@ -224,7 +224,9 @@ class _Child:
     def failure(self, code: int | None, timeout_s: float = 0.0) -> SpawnError:
         lines = self._last_lines()
         what = f"did not answer within {timeout_s:g} s and was stopped" if code is None else f"ended with status {code}"
-        because = lines[-1] if lines else f"it wrote nothing; its log is beside {self._capture}"
+        because = (
+            lines[-1].removeprefix("gpudeck: ") if lines else f"it wrote nothing; its log is beside {self._capture}"
+        )
         return SpawnError(f"the orchestrator {what}: {because}", code, lines)
 
     def _last_lines(self) -> tuple[str, ...]:

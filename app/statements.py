@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -55,8 +56,19 @@ def adds_up(head: Statement, lines: Sequence[StatementLine]) -> bool:
 
 
 def write_private(file: Path, document: str) -> None:
-    """Whole or not at all, for the owner's eyes: a statement names models, hosts and amounts. Raises OSError."""
+    """Whole or not at all, for the owner's eyes: a statement names models, hosts and amounts. What is no regular file
+    (/dev/stdout, a pipe) is written to, never replaced. Raises OSError."""
+    if file.is_dir():  # found out by the replacement, it would leave the draft behind
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    if file.exists() and not file.is_file():
+        file.write_text(document, encoding="utf-8")
+        return
+    file = Path(os.path.realpath(file))  # a link stays one
     draft = file.with_name(file.name + ".part")
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
-        target.write(document)
-    draft.replace(file)
+    try:
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
+            target.write(document)
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise

@@ -74,7 +74,9 @@ def _show(data: Any) -> None:
 
 
 def _fail(code: int, message: str) -> int:
-    logging.getLogger(__name__).error("%s", message)
+    log = logging.getLogger(__name__)
+    if log.hasHandlers():  # without a log file yet, logging would say on stderr what the next line says
+        log.error("%s", message)
     sys.stderr.write(f"gpudeck: {message}\n")
     return code
 

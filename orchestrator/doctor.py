@@ -11,6 +11,7 @@ import stat
 import sys
 import threading
 import uuid
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from orchestrator.core.writes import MailKey, MailQueued
 from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.gpu.nvml import NvmlProbe
 from orchestrator.gpu.ports import GpuSample
-from orchestrator.ledger.backups import backups_of, list_backups
+from orchestrator.ledger.backups import backups_of, list_backups, way_back
+from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerError
+from orchestrator.ledger.schema import check_version
 from orchestrator.ledger.sealing import is_ledger, sealer_of, survey
 from orchestrator.mail.letter import compose
 from orchestrator.mail.server import Undeliverable, Unreachable, server_of
@@ -51,6 +54,7 @@ async def examine(settings: Settings, places: Places) -> list[Check]:
         Check(name="python", state="ok", detail=f"{platform.python_version()} at {sys.executable}"),
         _sqlite(),
         _disk(places),
+        await asyncio.to_thread(_ledger, places.ledger_file),
         await asyncio.to_thread(_secrets, places.ledger_file),
         _calls(places),
         _assets(settings, places),
@@ -108,6 +112,21 @@ def _disk(places: Places) -> Check:
     state = "ok" if free >= FREE_BYTES_MIN else "fail"
     hint = "" if state == "ok" else f"; at least {FREE_BYTES_MIN // 1024**2} MiB are needed"
     return Check(name="data directory", state=state, detail=f"{places.data}, {free // 1024**2} MiB free{hint}")
+
+
+def _ledger(ledger: Path) -> Check:
+    """Whether this program can read it, in use or not. Its amounts are for `gpudeck ledger verify`."""
+    if not ledger.exists():
+        return Check(name="ledger", state="ok", detail="none yet")
+    try:
+        with closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            check_version(connection)
+            head, _ = head_of(connection)
+    except sqlite3.OperationalError as error:  # such as the traces of a crash, which the next start tidies up
+        return Check(name="ledger", state="warn", detail=f"cannot be looked at now: {error}")
+    except (sqlite3.Error, LedgerError) as error:
+        return Check(name="ledger", state="fail", detail=f"{ledger}: {error}. {way_back(ledger)}")
+    return Check(name="ledger", state="ok", detail=f"{head:,} journal rows; `gpudeck ledger verify` recomputes them")
 
 
 def _secrets(ledger: Path) -> Check:

@@ -59,11 +59,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     engine: Literal["auto", "docker", "process"] = "auto"
+    """Where workers run: auto is Docker when one answers, else local processes."""
     docker_host: str | None = None
-    """Unix socket of the Docker engine; None means DOCKER_HOST or the default socket."""
+    """Unix socket of the Docker engine; without it DOCKER_HOST, or the default socket."""
     gpus: str | None = Field(default=None, max_length=500)
     """Declared GPUs such as `L40:2,H100:1`, used instead of NVML and marked SIMULATED everywhere."""
     host: str = "127.0.0.1"
+    """Address that the gateway listens on."""
     port: int = Field(default=8484, ge=0, le=65_535)
     """Port of the gateway; 0 lets the system choose."""
     allowed_hosts: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ class Settings(BaseModel):
     workers_max: int = Field(default=10, ge=1, le=1_000)
     """Most workers of one endpoint."""
     shutdown_grace_s: int = Field(default=30, ge=0, le=3_600)
+    """Seconds that requests still running get when everything is drained and stopped."""
     on_exit: Literal["leave", "drain"] = "leave"
     """What SIGTERM does with the workers: leave them running for the next start, or drain and stop them."""
     deferred_requests_max: int = Field(default=10_000, ge=0, le=1_000_000)
@@ -106,6 +109,7 @@ class Settings(BaseModel):
     faults: bool = False
     """Let `gpudeck fault` break workers on purpose, to watch how the endpoint recovers."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much the log file says."""
     theme: Literal["dark", "light", "contrast"] = "dark"
     """Colours of the dashboard; T there goes to the next one, and that is remembered."""
     reduced_motion: bool = False
@@ -117,13 +121,15 @@ class Settings(BaseModel):
     smtp_security: SmtpSecurity = "starttls"
     """none is for a server on this host alone."""
     smtp_user: str | None = Field(default=None, min_length=1, max_length=254)
+    """Whom to log in as; without one nobody logs in."""
     smtp_password: SecretStr | None = None
     """From the environment (GPUDECK_SMTP_PASSWORD), never from the file."""
     smtp_password_file: Path | None = None
-    """Read at each attempt."""
+    """File with the password; it is read at each attempt."""
     smtp_ca_file: Path | None = None
     """Certificates to trust instead of the system's."""
     mail_from: MailAddress | None = None
+    """Sender of the warnings."""
     mail_to: MailAddress | None = None
     """The operator: gets what is for an account without an address of its own."""
 
@@ -208,8 +214,10 @@ def load_settings(file: Path, environ: Mapping[str, str], flags: Mapping[str, An
         name = str(first["loc"][0]) if first["loc"] else "settings"
         where = origin.get(name, str(file))
         known = ", ".join(Settings.model_fields)
-        hint = f" (known: {known})" if first["type"] == "extra_forbidden" else ""
-        raise SettingsError(f"{name}, from {where}: {first['msg']}{hint}") from None
+        unknown = first["type"] == "extra_forbidden"
+        raise SettingsError(
+            f"{name}, from {where}: {f'there is no such setting (known: {known})' if unknown else first['msg']}"
+        ) from None
 
 
 def meaning_of(name: str) -> str:

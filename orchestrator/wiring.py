@@ -1,4 +1,5 @@
-"""The composition root: the only module that constructs engines, ledger, probe, gateway and control server."""
+"""The composition root of the live orchestrator: constructs engine, ledger, probe, gateway and control server, and
+closes them in order. A lab has one of its own (lab/program.py)."""
 
 from __future__ import annotations
 

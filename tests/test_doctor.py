@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from orchestrator.contract.places import HOME_VARIABLE, Places, places
-from orchestrator.doctor import _calls
+from orchestrator.doctor import _calls, _ledger
+from orchestrator.ledger.store import SqliteLedger
 
 
 @pytest.fixture
@@ -30,3 +33,19 @@ def test_asynchronous_calls_are_nobody_else_s_and_in_no_backup(home: Places) -> 
         "fail",
         f"others may read {home.deferred_file}: chmod 600",
     )
+
+
+def test_a_ledger_that_will_not_open_says_so_and_shows_the_way_back(home: Places) -> None:
+    assert _ledger(home.ledger_file).detail == "none yet"
+    ledger = SqliteLedger(home.ledger_file, lambda: 0)
+    in_use = _ledger(home.ledger_file)
+    ledger.close()
+    assert (in_use.state, in_use.detail) == ("ok", "0 journal rows; `gpudeck ledger verify` recomputes them")
+    with closing(sqlite3.connect(home.ledger_file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    newer = _ledger(home.ledger_file)
+    assert newer.state == "fail"
+    assert "its schema 99 is newer than" in newer.detail
+    assert "There is no good backup in" in newer.detail
+    home.ledger_file.write_bytes(b"no database at all" * 100)
+    assert "file is not a database" in _ledger(home.ledger_file).detail

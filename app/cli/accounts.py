@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 import click
@@ -16,11 +15,11 @@ from app.cli.output import Column, print_fields, print_json, print_table, say
 from app.cli.session import Session, talk
 from app.client import command_id
 from app.format import age, money, runway, seconds
-from orchestrator.contract.base import DOLLAR_U, SECOND_NS
+from app.present.form import Invalid, parse_amount
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.command import Command, CreateAccount, CreateKey, RevokeKey, SetMail, TopUp
-from orchestrator.contract.snapshot import KeyView
 
-SPAN: Final = re.compile(r"(\d{1,9})([smhd])")
+SPAN: Final = re.compile(r"([0-9]{1,9})([smhd])")
 SPAN_UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -50,7 +49,7 @@ def show_keys(settings: Settings, *, everything: bool) -> None:
     """`gpudeck key ls`."""
     state = talk(Session.snapshot)
     now_ns = state.taken_at_ns
-    keys = [key for key in state.keys if everything or key_state(key, now_ns) == "active"]
+    keys = [key for key in state.keys if everything or key.state_at(now_ns) == "active"]
     if settings.json:
         print_json(keys)
         return
@@ -68,7 +67,7 @@ def show_keys(settings: Settings, *, everything: bool) -> None:
             key.name,
             key.account,
             " ".join(key.endpoints) or "all",
-            key_state(key, now_ns),
+            key.state_at(now_ns),
             age(key.created_ns, now_ns),
             "never" if key.expires_ns is None else _until(key.expires_ns, now_ns),
             "never" if key.last_used_ns is None else age(key.last_used_ns, now_ns),
@@ -76,13 +75,6 @@ def show_keys(settings: Settings, *, everything: bool) -> None:
         for key in keys
     ]
     print_table(columns, rows)
-
-
-def key_state(key: KeyView, now_ns: int) -> str:
-    """active, expired or revoked."""
-    if key.revoked_ns is not None:
-        return "revoked"
-    return "expired" if key.expires_ns is not None and key.expires_ns <= now_ns else "active"
 
 
 def _until(then_ns: int, now_ns: int) -> str:
@@ -159,7 +151,10 @@ def _send(settings: Settings, make: Callable[[], Command]) -> None:
 
 def top_up(settings: Settings, *, name: str, dollars: str, memo: str) -> None:
     """`gpudeck account topup`."""
-    amount_u = parse_dollars(dollars)
+    try:
+        amount_u = parse_amount(dollars)
+    except Invalid as error:
+        raise CliError(f"DOLLARS: {error}", Exit.USAGE) from error
 
     async def work(session: Session) -> None:
         accepted = await session.send(TopUp(id=command_id(), account=name, amount_u=amount_u, memo=memo))
@@ -173,17 +168,6 @@ def top_up(settings: Settings, *, name: str, dollars: str, memo: str) -> None:
             print_fields({"balance": money(found[0].balance_u)})
 
     talk(work)
-
-
-def parse_dollars(text: str) -> int:
-    """Micro-dollars from `100`, `$12.50` or `0.000001`. Raises CliError; never goes through a float."""
-    try:
-        amount = Decimal(text.strip().removeprefix("$").replace(",", "")) * DOLLAR_U
-    except InvalidOperation as error:
-        raise CliError(f"DOLLARS: '{text}' is no amount; write it as 100 or 12.50", Exit.USAGE) from error
-    if not amount.is_finite() or amount != amount.to_integral_value():
-        raise CliError(f"DOLLARS: '{text}' is no amount with at most six decimals", Exit.USAGE)
-    return int(amount)
 
 
 def parse_span(option: str, text: str) -> int:

@@ -86,7 +86,8 @@ def list_requests(settings: Settings, slug: str | None, states: tuple[str, ...],
         print_json(found)
         return
     if not found.requests:
-        say("no asynchronous calls: `gpudeck call SLUG --async` makes one")
+        narrowed = " in that state" if states else f" of {slug}" if slug else ""
+        say(f"no asynchronous calls{narrowed}: `gpudeck call {slug or 'SLUG'} --async` makes one")
         return
     columns = (
         Column("ID"), Column("ENDPOINT"), Column("STATE"), Column("ACCEPTED"), Column("QUEUED", right=True),

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import click
+from pydantic import ValidationError
 
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
+from app.cli.question import agreed
 from app.cli.session import Session, find_endpoint, talk
 from app.client import command_id
-from app.format import money, rate_per_hour
+from app.format import NOTHING, money, plain, rate_per_hour
 from orchestrator.contract.command import (
     Accepted,
     CreateEndpoint,
@@ -25,22 +27,13 @@ from orchestrator.contract.command import (
     EnableEndpoint,
     UpdateEndpoint,
 )
-from orchestrator.contract.endpoint import (
-    Auto,
-    Concurrency,
-    EndpointChanges,
-    EndpointSpec,
-    QueueDelay,
-    RequestCount,
-    ScalingPolicy,
-    Visibility,
-)
+from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec, ScalingPolicy, Visibility, policy_of
 from orchestrator.contract.presets import PRESETS
 from orchestrator.contract.query import AskQuote, Quote
 from orchestrator.contract.secrets import masked
 from orchestrator.contract.snapshot import EndpointState, EndpointView
 
-SETUP: Final = re.compile(r"(\d{1,4})-(\d{1,4})")
+SETUP: Final = re.compile(r"([0-9]{1,4})-([0-9]{1,4})")
 PLAIN_FIELDS: Final = (
     "slug", "model", "gpu_type", "concurrency", "idle_timeout_s", "execution_timeout_s", "queue_timeout_s",
     "queue_limit",
@@ -57,10 +50,11 @@ def create_endpoint(settings: Settings, given: Mapping[str, Any], *, dry_run: bo
         if dry_run:
             _print_quote(settings, spec, offer)
             return
-        say(
-            f"{spec.slug}: {rate_per_hour(offer.baseline_per_hour_u)} always, at most "
-            f"{rate_per_hour(offer.worst_case_per_hour_u)}; balance {money(offer.balance_u)}"
-        )
+        if _priced(offer):
+            say(
+                f"{spec.slug}: {rate_per_hour(offer.baseline_per_hour_u)} always, at most "
+                f"{rate_per_hour(offer.worst_case_per_hour_u)}; balance {money(offer.balance_u)}"
+            )
         if offer.refusal is None:
             confirm(settings, f"create {spec.slug} ({spec.setup} × {spec.gpu_type})?")
         accepted = await session.send(CreateEndpoint(id=command_id(), spec=spec))
@@ -128,7 +122,7 @@ def confirm(settings: Settings, question: str) -> None:
     """Ask on a terminal; a script that says `create` means it."""
     if settings.yes or not sys.stdin.isatty():
         return
-    if not click.confirm(question, default=True, err=True):
+    if not agreed(question, default=True):
         raise CliError("nothing was changed", Exit.FAILURE)
 
 
@@ -138,7 +132,7 @@ def demand_consent(settings: Settings, question: str) -> None:
         return
     if not sys.stdin.isatty():
         raise CliError("--yes is needed to do this without a terminal", Exit.USAGE)
-    if not click.confirm(question, default=False, err=True):
+    if not agreed(question, default=False):
         raise CliError("nothing was changed", Exit.FAILURE)
 
 
@@ -180,52 +174,48 @@ def _setup(given: Mapping[str, Any]) -> dict[str, int]:
     return {**(found[preset] if preset else {}), **own}
 
 
-POLICIES: Final[Mapping[str, tuple[type[ScalingPolicy], str, type[int] | type[float], str]]] = {
-    "queue_delay": (QueueDelay, "seconds", float, "seconds"),
-    "request_count": (RequestCount, "value", int, "a whole number"),
-    "concurrency": (Concurrency, "target", float, "a share of the slots, such as 0.7"),
-    "auto": (Auto, "wait_p95_s", float, "seconds"),
-}
-"""By name: the model, the field of its number, and what that number is."""
-
-
 def parse_policy(text: str) -> ScalingPolicy:
-    """`NAME[:NUMBER]` with a name of POLICIES. Raises CliError, or ValidationError for a number beyond its limits."""
-    name, _, value = text.partition(":")
-    if name not in POLICIES:
-        raise CliError(f"--policy: there is no policy '{name}'; use {', '.join(POLICIES)}", Exit.USAGE)
-    model, field, number, meant = POLICIES[name]
+    """Raises CliError for what is no policy, ValidationError for a number beyond its limits."""
     try:
-        return model(**({field: number(value)} if value else {}))
+        return policy_of(text)
+    except ValidationError:
+        raise  # names the limit, in the words of the contract
     except ValueError as error:
-        if type(error) is not ValueError:
-            raise  # the contract's own error names the limit
-        raise CliError(f"--policy: '{value}' is not {meant}", Exit.USAGE) from error
+        raise CliError(f"--policy: {error}", Exit.USAGE) from error
 
 
 def parse_env(pairs: tuple[str, ...]) -> dict[str, str]:
-    """K=V pairs; the value of a bare K comes from this process's environment. Raises CliError when it is not there."""
-    env = {}
+    """K=V pairs; the value of a bare K comes from this process's environment. Raises CliError when it is not there, and
+    for a name that comes twice."""
+    env: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             if name not in os.environ:
                 raise CliError(f"--env: '{pair}' is not K=V, and there is no variable of that name", Exit.USAGE)
             value = os.environ[name]
+        if name in env:
+            raise CliError(f"--env: {plain(name)} is given twice", Exit.USAGE)
         env[name] = value
     return env
+
+
+def _priced(offer: Quote) -> bool:
+    """Whether its rates are prices: of a GPU type that the book does not know they are zero, and no gift."""
+    return offer.refusal_field != "gpu_type" or offer.autoscale_per_hour_each_u > 0
 
 
 def _print_quote(settings: Settings, spec: EndpointSpec, offer: Quote) -> None:
     if settings.json:
         print_json({"spec": spec.model_copy(update={"env": masked(spec.env)}), "quote": offer})
     else:
+        priced = _priced(offer)
         print_fields(
             {
                 "endpoint": f"{spec.slug} ({spec.setup} × {spec.gpu_type}, model {spec.model})",
-                "baseline": rate_per_hour(offer.baseline_per_hour_u),
-                "each extra worker": rate_per_hour(offer.autoscale_per_hour_each_u),
-                "worst case": rate_per_hour(offer.worst_case_per_hour_u),
+                "baseline": rate_per_hour(offer.baseline_per_hour_u) if priced else NOTHING,
+                "each extra worker": rate_per_hour(offer.autoscale_per_hour_each_u) if priced else NOTHING,
+                "worst case": rate_per_hour(offer.worst_case_per_hour_u) if priced else NOTHING,
                 "balance needed": money(offer.gate_u),
                 "balance": money(offer.balance_u),
                 "warning below": money(offer.warning_at_u),

@@ -22,8 +22,9 @@ from app.cli.output import Column, print_blank, print_fields, print_json, print_
 from app.cli.reports import run_program
 from app.cli.session import Session, complete, connected, talk
 from app.format import duration, plain
-from app.present.amounts import SECOND_NS, exact, exact_money, instant, iso
+from app.present.amounts import exact, exact_money, instant, iso
 from orchestrator.contract.accounting import BackupMade, JournalPage, JournalRow
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.query import AskBackup, AskJournal, AskVerify, Verification
 
 PAGE_ROWS: Final = 2_000
@@ -262,6 +263,8 @@ def back_up_ledger(settings: Settings) -> None:
 
 def restore_ledger(settings: Settings, file: str) -> None:
     """`gpudeck ledger restore FILE`. The orchestrator's program refuses while another one runs."""
+    if not Path(file).is_file():
+        raise CliError(f"ledger: {file} is no file")
     demand_consent(settings, f"go back to {file}? What was charged after it is lost; the ledger of now is kept aside")
     done = run_program(["restore", str(Path(file).absolute())], COPY_S)
     if settings.json:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-import click
-
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import print_fields, print_json, say
+from app.cli.question import agreed
 from app.cli.session import Session, complete, here
 from app.client import SocketClient
 from app.format import rate_per_hour
@@ -33,8 +32,9 @@ def start(settings: Settings, *, engine: str | None, gpus: str | None, port: int
             await client.aclose()
 
     state, started = complete(work)
-    if not started and (engine or gpus or port):
-        say("gpudeck was already running: --engine, --gpus and --port had no effect (stop it with `gpudeck down`)")
+    given = [name for name, value in (("--engine", engine), ("--gpus", gpus), ("--port", port)) if value is not None]
+    if given and not started:
+        say(f"gpudeck was already running: {', '.join(given)} had no effect (stop it with `gpudeck down`)")
     if settings.json:
         print_json(
             {
@@ -89,7 +89,7 @@ async def _confirm(settings: Settings, client: SocketClient, mode: str) -> None:
         return
     burn = rate_per_hour(sum(account.per_hour_u for account in state.accounts))
     question = f"leave {live} worker(s) running at {burn}?" if mode == "leave" else f"drain and stop {live} worker(s)?"
-    if not click.confirm(question, default=True, err=True):
+    if not agreed(question, default=True):
         raise CliError("nothing was stopped", Exit.FAILURE)
 
 
@@ -100,7 +100,7 @@ async def shut_down(client: SocketClient, mode: Literal["leave", "drain"], timeo
     def on_state(state: Snapshot) -> None:
         nonlocal shown
         live = live_workers(state)
-        if live and live != shown:
+        if live and live != shown and mode == "drain":
             running = sum(view.traffic.running for view in state.endpoints)
             say(f"stopping: {live} worker(s), {running} request(s) in flight")
         shown = live

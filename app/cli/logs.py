@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import click
@@ -12,7 +13,7 @@ from app.cli.options import Settings
 from app.cli.output import print_json, say
 from app.cli.session import Session, talk
 from app.format import plain
-from orchestrator.contract.query import AskLogs, Logs
+from orchestrator.contract.query import AskLogs, LogLines, Logs
 
 POLL_S: Final = 0.5
 FOLLOW_TAIL: Final = 1_000
@@ -20,7 +21,7 @@ FOLLOW_TAIL: Final = 1_000
 
 
 def show_logs(settings: Settings, slug: str, worker: str | None, *, follow: bool, tail: int) -> None:
-    """Print log lines; with `follow` until interrupted or the endpoint is gone."""
+    """Print log lines; with `follow` until interrupted or the endpoint is gone, as JSON one object a line."""
 
     async def work(session: Session) -> None:
         found = await session.ask(AskLogs(slug=slug, worker=worker, tail=tail), Logs)
@@ -31,18 +32,31 @@ def show_logs(settings: Settings, slug: str, worker: str | None, *, follow: bool
             say(f"{slug} has no workers with logs")
         several = worker is None
         seen: dict[str, Sequence[str]] = {}
-        _print_new(found, seen, several)
+        show = _as_json if settings.json else _as_text if several else _bare
+        _print_new(found, seen, show)
         while follow:
             await asyncio.sleep(POLL_S)
-            _print_new(await session.ask(AskLogs(slug=slug, worker=worker, tail=FOLLOW_TAIL), Logs), seen, several)
+            _print_new(await session.ask(AskLogs(slug=slug, worker=worker, tail=FOLLOW_TAIL), Logs), seen, show)
 
     talk(work)
 
 
-def _print_new(found: Logs, seen: dict[str, Sequence[str]], several: bool) -> None:
+def _as_json(entry: LogLines, line: str) -> str:
+    return json.dumps({"worker_id": entry.worker_id, "label": entry.label, "line": line}, ensure_ascii=False)
+
+
+def _as_text(entry: LogLines, line: str) -> str:
+    return f"{entry.label} | {plain(line)}"
+
+
+def _bare(_: LogLines, line: str) -> str:
+    return plain(line)
+
+
+def _print_new(found: Logs, seen: dict[str, Sequence[str]], show: Callable[[LogLines, str], str]) -> None:
     for entry in found.workers:
         for line in new_lines(seen.get(entry.worker_id, ()), entry.lines):
-            click.echo(f"{entry.label} | {plain(line)}" if several else plain(line))
+            click.echo(show(entry, line))
         seen[entry.worker_id] = entry.lines
     forget_absent(seen, {entry.worker_id: entry.lines for entry in found.workers})
 

@@ -59,6 +59,8 @@ def _set_output(context: click.Context, _: click.Parameter, value: Format | None
 
 
 def _set_account(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value == "":  # a script's unset variable: taken for "everybody's", it would act for the wrong account
+        raise click.BadParameter("is empty; give a name, or leave the option out")
     if value is not None:
         context.ensure_object(Settings).given = value
 

@@ -48,7 +48,7 @@ def show_plan(settings: Settings, arguments: Sequence[str], *, recorded: bool) -
 
 def _setup(setup: dict[str, Any], price: dict[str, Any]) -> str:
     always, worst = rate_per_hour(setup["baseline_uh"]), rate_per_hour(setup["worst_uh"])
-    limit = "; more than 10 workers need a higher limits.workers_max" if setup["maximum"] > 10 else ""
+    limit = "; more than 10 workers need a higher workers_max in the settings" if setup["maximum"] > 10 else ""
     most = f", {worst} at most" if setup["worst_uh"] > setup["baseline_uh"] else ""
     return f"{setup['setup']} on {plain(price['gpu_type'])}: {always} always{most}{limit}"
 

@@ -7,6 +7,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from app.format import plain
+from orchestrator.contract.endpoint import POLICIES
+from orchestrator.contract.query import MONTH
 
 OPTIONS: Final = {
     "gpu_type": "--gpu",
@@ -14,6 +16,10 @@ OPTIONS: Final = {
     "idle_timeout_s": "--idle-timeout",
     "execution_timeout_s": "--execution-timeout",
     "queue_timeout_s": "--queue-timeout",
+    "wait_p95_s": "--policy auto:…",
+    "seconds": "--policy queue_delay:…",
+    "value": "--policy request_count:…",
+    "target": "--policy concurrency:…",
 }
 """Fields whose option has another name."""
 
@@ -26,8 +32,9 @@ LIMITS: Final = {
     "string_too_long": ("must have at most {max_length} characters", "max_length"),
     "string_pattern_mismatch": ("must match {pattern}", "pattern"),
 }
+PATTERNS: Final = {MONTH: "must be a month from 1970-01 to 2199-12, such as 2026-03"}
+"""What patterns mean that a user should not have to read."""
 VALUE_SHOWN_MAX: Final = 60
-POLICY_KINDS: Final = ("queue_delay", "request_count", "concurrency", "auto")
 
 
 def sentences(error: ValidationError) -> list[str]:
@@ -39,10 +46,11 @@ def _sentence(problem: dict[str, object]) -> str:
     location = problem["loc"]
     assert isinstance(location, tuple)
     # Unions put the name of the chosen member between field and subfield; it means nothing to the user.
-    names = [str(part) for index, part in enumerate(location) if not (index and part in POLICY_KINDS)]
+    names = [str(part) for index, part in enumerate(location) if not (index and part in POLICIES)]
     context = problem.get("ctx")
     template, limit = LIMITS.get(str(problem["type"]), ("", ""))
     if template and isinstance(context, dict) and limit in context:
+        template = PATTERNS.get(str(context[limit]), template)
         value = plain(str(problem.get("input")))
         shown = value if len(value) <= VALUE_SHOWN_MAX else f"{value[:VALUE_SHOWN_MAX]}…"
         text = f"{template.format(**context)}, not {shown or 'empty'}"

@@ -70,14 +70,17 @@ def show_version(settings: Settings) -> None:
 
 
 def _report(settings: Settings, name: str, *arguments: str) -> None:
-    done = _run(Request(CHECKS, (name, "-o", "json", *arguments), REPORT_S))
-    for line in sentences(done):
-        say(line)
+    # The arguments come before the options: argparse takes no positional that stands apart from the verb.
+    done = _run(Request(CHECKS, (name, *arguments, "-o", "json"), REPORT_S))
     try:
         document = json.loads(done.document)
     except ValueError as error:
         code = Exit.CONFIGURATION if done.code == Exit.CONFIGURATION else Exit.FAILURE
-        raise CliError(f"`orchestrator {name}` ended with status {done.code} and no report", code) from error
+        for line in sentences(done)[:-1]:
+            say(line)
+        raise CliError(last_sentence(done), code) from error
+    for line in sentences(done):
+        say(line)
     if settings.json:
         print_json(document)
     else:
@@ -88,12 +91,15 @@ def _report(settings: Settings, name: str, *arguments: str) -> None:
         raise CliError(failures.get(name, "the settings are not usable"), code)
 
 
-def run_program(arguments: Sequence[str], timeout_s: float, program: str = CHECKS) -> dict[str, Any]:
-    """Run a program of the orchestrator's with a verb that needs no running orchestrator; the JSON it prints.
+def run_program(
+    arguments: Sequence[str], timeout_s: float, program: str = CHECKS, *, fed: bool = False
+) -> dict[str, Any]:
+    """Run a program of the orchestrator's with a verb that needs no running orchestrator; the JSON it prints. `fed`: it
+    reads our stdin.
 
     Raises CliError with the last sentence and the status of one that failed, and the command that repeats it where it
     gives one."""
-    done = _run(Request(program, tuple(arguments), timeout_s))
+    done = _run(Request(program, tuple(arguments), timeout_s, fed))
     if done.code:
         known = {code.value for code in Exit}
         said = sentences(done)

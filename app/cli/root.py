@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Final, NoReturn
@@ -10,7 +11,8 @@ import click
 
 from app.cli.exits import CliError, Exit
 from app.cli.options import Lazy, LazyGroup, common
-from app.cli.terminal import shortcoming
+from app.cli.terminal import NO_SCREEN, shortcoming
+from app.format import plain
 
 COMMANDS: Final = {
     "demo": Lazy("app.cli.commands.demo:demo", "A tour with real requests, on a private orchestrator."),
@@ -74,7 +76,7 @@ def cli(context: click.Context) -> None:
     GPU, limit, state), 5 timeout, 69 not running, 75 locked by another
     orchestrator, 78 configuration, 130 interrupted.
     """
-    if os.environ.get("NO_COLOR"):
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") in NO_SCREEN:
         context.color = False
     if context.invoked_subcommand is not None:
         return
@@ -91,6 +93,9 @@ def cli(context: click.Context) -> None:
 
 def run() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale without "–" is no reason to say nothing at all
+            stream.reconfigure(errors="replace")
     try:
         code = cli.main(prog_name="gpudeck", standalone_mode=False)
     except click.ClickException as error:
@@ -101,6 +106,11 @@ def run() -> NoReturn:
         code = Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) has gone. Python flushes stdout once more at exit, which would fail again, loudly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.FAILURE
+    except OSError as error:
+        # Output to a full disk, a home that cannot be written. What is left of the output fails again at exit.
+        click.echo(f"gpudeck: {plain(str(error) or type(error).__name__)}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.FAILURE
     sys.exit(int(code) if isinstance(code, int) else 0)

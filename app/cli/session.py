@@ -15,7 +15,7 @@ from app.cli.problems import sentences
 from app.client import NotRunning, SocketClient
 from app.spawn import SpawnError
 from orchestrator.contract.command import Accepted, Command, RefusalCode, Refused
-from orchestrator.contract.endpoint import Visibility
+from orchestrator.contract.endpoint import may_call
 from orchestrator.contract.frames import SnapshotAnswer
 from orchestrator.contract.places import Places
 from orchestrator.contract.places import places as places_of
@@ -91,7 +91,7 @@ def seen_by(state: Snapshot, account: str) -> Snapshot:
     if account not in {a.name for a in state.accounts}:
         there = ", ".join(a.name for a in state.accounts)
         raise CliError(f"there is no account '{account}' (accounts: {there})", Exit.NOT_FOUND)
-    endpoints = tuple(e for e in state.endpoints if e.spec.account == account or e.spec.visibility is Visibility.PUBLIC)
+    endpoints = tuple(e for e in state.endpoints if may_call(account, e.spec))
     slugs = {e.spec.slug for e in endpoints}
     return state.model_copy(
         update={

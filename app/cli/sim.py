@@ -9,15 +9,16 @@ from typing import Any, Final
 import click
 from pydantic import ValidationError
 
-from app.cli.endpoints import POLICIES, SETUP, parse_policy
+from app.cli.endpoints import SETUP, parse_policy
 from app.cli.exits import CliError, Exit
 from app.cli.options import Settings
 from app.cli.output import Column, print_blank, print_fields, print_json, print_table
 from app.cli.problems import sentences
 from app.cli.reports import run_program
 from app.format import count, duration, money, plain, wait
-from app.present.amounts import SECOND_NS
-from orchestrator.contract.endpoint import EndpointSpec, ScalingPolicy, notation
+from app.present.chart import EIGHTHS
+from orchestrator.contract.base import SECOND_NS
+from orchestrator.contract.endpoint import POLICIES, EndpointSpec, ScalingPolicy, notation
 
 SIMULATOR: Final = "orchestrator.simulator"
 SIMULATE_S: Final = 24 * 3_600.0
@@ -44,7 +45,6 @@ COLUMNS: Final = (
     Column("P50", right=True), Column("P95", right=True), Column("P99", right=True), Column("COLD STARTS", right=True),
     Column("SERVED", right=True),
 )  # fmt: skip
-EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
 def show_simulation(settings: Settings, trace: str | None, policies: Sequence[str], given: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def show_simulation(settings: Settings, trace: str | None, policies: Sequence[st
     for name in PASSED_ON:
         if given[name] is not None:
             arguments.append(f"--{name.replace('_', '-')}={given[name]}")
-    document = run_program([*arguments, *settings.account_argument], SIMULATE_S, SIMULATOR)
+    document = run_program([*arguments, *settings.account_argument], SIMULATE_S, SIMULATOR, fed=trace == "-")
     if settings.json:
         print_json(document)
     else:
@@ -104,6 +104,8 @@ def _print(document: Mapping[str, Any], names: Sequence[str]) -> None:
         f"cold start {document['cold_s']:.3g} s in the median",
         "seed": f"{document['seed']} ({pace:,.0f} simulated requests per second)",
     }
+    if traffic["told"]:
+        fields["read"] = plain("; ".join(traffic["told"]))
     if document["faults"]:
         fields["faults"] = ", ".join(document["faults"])
     print_fields(fields)

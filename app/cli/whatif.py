@@ -9,7 +9,7 @@ from app.cli.options import Settings
 from app.cli.output import Column, print_blank, print_fields, print_json, print_lines, print_table
 from app.cli.reports import run_program
 from app.cli.session import until_now
-from app.format import count, money, plain, rate_per_hour, wait
+from app.format import count, counted, money, plain, rate_per_hour, wait
 from app.present.amounts import minute
 from app.reporting import STUDY
 
@@ -23,7 +23,7 @@ def show_whatif(settings: Settings, slug: str, arguments: Sequence[str], *, ever
         print_json(found)
         return
     cold, price = found["cold_start"], found["price"]
-    measured = f"measured {cold['measured']} times" if cold["measured"] else "assumed"
+    measured = f"measured {counted(cold['measured'], 'time')}" if cold["measured"] else "assumed"
     missed = f", {count(found['missed'])} more came too fast to be kept" if found["missed"] else ""
     span = f"{minute(found['since_ns'])} to {minute(found['until_ns'])} UTC"
     rates = f"{rate_per_hour(price['baseline_uh'])} baseline, {rate_per_hour(price['autoscale_uh'])} autoscaled"

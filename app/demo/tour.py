@@ -24,7 +24,7 @@ from orchestrator.contract.command import (
     TopUp,
 )
 from orchestrator.contract.query import AskBill, AskQuote, AskVerify, Bill, Query, Quote, Verification
-from orchestrator.contract.snapshot import EndpointState, Snapshot, WorkerState
+from orchestrator.contract.snapshot import EndpointState, EngineKind, Snapshot, WorkerState
 
 SNAPSHOTS_PER_S: Final = 10.0
 KEY_TTL_S: Final = 3_600
@@ -106,6 +106,11 @@ async def run_tour(
             await following
 
 
+def _engine_known(state: Snapshot) -> bool:
+    """Before it has been asked, the engine is a virtual one that does not answer."""
+    return state.engine.ok or state.engine.kind is not EngineKind.VIRTUAL
+
+
 async def _no_pause() -> None:
     return None
 
@@ -147,7 +152,7 @@ class _Tour:
         return await self._settle(snapshot)
 
     async def _introduce(self) -> None:
-        state = await self.watch.until(lambda _: True, "the first snapshot")
+        state = await self.watch.until(_engine_known, "the engine")
         types = ", ".join(f"{each.total} × {each.gpu_type}" for each in state.capacity) or "no GPU"
         if state.simulated_gpus:
             self.narrate(
@@ -155,6 +160,8 @@ class _Tour:
                 f"{'containers' if state.engine.kind == 'docker' else 'processes'}, scaling and ledger are real"
             )
         self.narrate(f"engine: {state.engine.kind} ({state.engine.detail}); GPUs: {types}; prices: {state.price_book}")
+        if not state.engine.ok:  # its workers would never start, and the tour would wait for them to its time-out
+            raise TourFailed(f"engine: no worker can start: {state.engine.detail}")
 
     async def _give_credit(self) -> None:
         state = await self.watch.until(lambda _: True, "a snapshot")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
 
-DOLLAR_U: Final = 1_000_000
-SECOND_NS: Final = 1_000_000_000
+from orchestrator.contract.base import DOLLAR_U, SECOND_NS
 
 
 def exact(amount_u: int) -> str:

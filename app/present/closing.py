@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app.format import money, plain, rate_per_hour
+from app.format import counted, money, plain, rate_per_hour
 from app.present.glyphs import endpoint_mark
-from app.present.text import BLANK, Line, Span, Tone, line, wrap
+from app.present.text import BLANK, Line, Span, Tone, flow, line, wrap
 from orchestrator.contract.snapshot import EndpointView, Snapshot, WorkerState
 
 _ENDED = frozenset({WorkerState.STOPPED, WorkerState.FAILED})
@@ -29,11 +29,6 @@ def running(*endpoints: EndpointView) -> Running:
         sum(each.traffic.queued for each in endpoints),
         sum(each.cost.per_hour_u for each in endpoints),
     )
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 worker`, `3 workers`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def stopping(endpoint: EndpointView, room: int, *, forget: bool) -> list[Line]:
@@ -76,14 +71,13 @@ def quitting(snapshot: Snapshot, room: int) -> list[Line]:
             *wrap(f"The orchestrator still listens{more}", room, Tone.MUTED),
         ]
     ends = sum(bool(running(each).workers) for each in snapshot.endpoints)
-    return [
-        line(
-            Span(counted(now.workers, "worker"), Tone.STRONG),
-            Span(f" of {counted(ends, 'endpoint')} cost ", Tone.MUTED),
-            Span(rate_per_hour(now.per_hour_u), Tone.STRONG),
-            Span(f", {counted(now.requests, 'request')} in flight.", Tone.MUTED),
-        )
-    ]
+    cost = line(
+        Span(counted(now.workers, "worker"), Tone.STRONG),
+        Span(f" of {counted(ends, 'endpoint')} cost ", Tone.MUTED),
+        Span(rate_per_hour(now.per_hour_u), Tone.STRONG),
+        Span(",", Tone.MUTED),
+    )
+    return flow([cost, line(Span(f"{counted(now.requests, 'request')} in flight.", Tone.MUTED))], room, gap=1)
 
 
 def leaving(snapshot: Snapshot, room: int) -> list[Line]:

@@ -130,7 +130,7 @@ def summary(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
             line(
                 Span("wants ", Tone.MUTED),
                 Span(str(decided.desired), Tone.STRONG),
-                Span(f" workers: {plain(decided.why)}", Tone.PLAIN),
+                Span(f" worker{'s' * (decided.desired != 1)}: {plain(decided.why)}", Tone.PLAIN),
                 Span(f" ({age(decided.at_ns, now_ns)})", Tone.FAINT),
             )
         )
@@ -172,14 +172,15 @@ def cold_starts(endpoint: EndpointView, room: int) -> list[Line]:
 
 def _ends(start: ColdStartView) -> list[tuple[str, int]]:
     """The phases in order, as far as they are known, with their ends in milliseconds from the intent. GPU memory is
-    left out where nobody tells it, or not before the worker was healthy."""
+    left out where nobody tells it, or not before the worker was healthy; a first byte that took as long again as the
+    whole start, since that worker only stood idle until somebody called."""
     values = (start.created_ms, start.started_ms, start.memory_ms, start.healthy_ms, start.first_byte_ms)
     late = start.memory_ms is not None and start.healthy_ms is not None and start.memory_ms >= start.healthy_ms
     ends: list[tuple[str, int]] = []
     for phase, value in zip(_PHASES, values, strict=True):
         if phase not in _ALWAYS and (value is None or late):
             continue
-        if value is None:
+        if value is None or (phase == "first byte" and ends and value > 2 * ends[-1][1]):
             break
         ends.append((phase, max(value, ends[-1][1] if ends else 0)))
     return ends

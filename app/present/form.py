@@ -17,6 +17,7 @@ from app.format import clip, plain
 from app.present import policy as scaling
 from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.endpoint import (
+    ROLLING_FIELDS,
     Auto,
     Concurrency,
     EndpointChanges,
@@ -41,9 +42,6 @@ from orchestrator.contract.presets import PRESETS, Preset
 from orchestrator.contract.secrets import MASK, still_masked
 from orchestrator.contract.snapshot import ModelView, Snapshot
 
-ROLLING_FIELDS: Final = ("model", "gpu_type", "env", "concurrency")
-"""Fields a running worker cannot take over; orchestrator.core.commands has the same list, a test compares them."""
-
 LABELS: Final[Mapping[str, str]] = {
     "slug": "slug", "model": "model", "gpu_type": "GPU type", "account": "account", "baseline": "baseline",
     "maximum": "maximum", "policy": "scaling", "idle_timeout_s": "idle timeout",
@@ -54,7 +52,7 @@ LABELS: Final[Mapping[str, str]] = {
 """Every field of `EndpointSpec` as the user reads it."""
 
 WORKERS: Final = (0, 9_999)
-"""What the form itself takes: the operator may have raised `limits.workers_max`, so the quote says what is too much."""
+"""What the form itself takes: the operator may have raised `workers_max`, so the quote says what is too much."""
 TOP_UP_MAX_U: Final = 1_000_000 * DOLLAR_U
 TTL_DAYS: Final = (1, 3_650)
 _AMOUNT: Final = re.compile(r"(\d{1,3}(?:,\d{3})+|\d*)(?:\.(\d*))?")

@@ -18,6 +18,8 @@ _HOLDER: Final = 28
 _CONTAINER: Final = 12
 _NAMES_CONTAINERS: Final = 100
 """Room of a panel from which on holders are named with their container or process."""
+_NAMES_HOLDERS: Final = 34
+"""Room of one of two GPUs in a line from which on its holder can be read."""
 NO_GPUS: Final = "No GPUs found. Declare some to try things out: gpudeck --gpus L40:4"
 
 
@@ -126,8 +128,7 @@ def _small(gpu: GpuView, labels: dict[str, str], room: int) -> Line:
             _figure(percent(None if share is None else round(share * 100)), 5),
             _figure(percent(gpu.utilisation_percent), 5, Tone.INFO),
             _figure(temperature(gpu.temperature_c), 5, _temperature_tone(gpu)),
-            " ",
-            holder(gpu, labels, room - 28).line,
+            *((" ", holder(gpu, labels, room - 28).line) if room >= _NAMES_HOLDERS else ()),
         ),
         room,
     )

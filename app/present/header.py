@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Final
 
 from app.format import clock, money, plain, runway, seconds
 from app.present.condition import FeedState
 from app.present.text import Line, Span, Tone, clip_line, line, spread
-from orchestrator.contract.base import HOUR_NS
+from orchestrator.contract.base import DAY_NS, SECOND_NS
 from orchestrator.contract.snapshot import Snapshot
-
-DAY_NS: Final = 24 * HOUR_NS
 
 
 def title_bar(snapshot: Snapshot | None, feed: FeedState, room: int, *, readonly: bool) -> Line:
@@ -39,7 +36,7 @@ def _lab_time(snapshot: Snapshot) -> str:
 
 
 def connection(snapshot: Snapshot | None, feed: FeedState, room: int = 120) -> Line:
-    """`● live`, `⏸ paused`, `◌ stale 4 s` or `✖ disconnected 12 s`, with uptime where there is room."""
+    """`● live`, `‖ paused`, `◌ stale 4 s` or `✖ disconnected 12 s`, with uptime where there is room."""
     if feed.reason is not None:
         return line(Span(f"✖ disconnected {seconds(feed.silent_s)}", Tone.FAILED))
     if snapshot is None:
@@ -50,7 +47,7 @@ def connection(snapshot: Snapshot | None, feed: FeedState, room: int = 120) -> L
         return line(Span("‖ paused (space goes on)", Tone.STARTING))
     if snapshot.stopping:
         return line(Span("◍ stopping", Tone.DRAINING))
-    up = seconds((snapshot.taken_at_ns - snapshot.started_at_ns) // 1_000_000_000)
+    up = seconds((snapshot.taken_at_ns - snapshot.started_at_ns) // SECOND_NS)
     extra = f"up {up} · v{snapshot.version}  " if room >= 100 else ""
     return line(Span(extra, Tone.FAINT), Span("● live", Tone.BUSY))
 

@@ -10,7 +10,7 @@ from app.present import table
 from app.present.table import Column
 from app.present.text import ERROR, GOOD, Line, Span, Tone, line
 from orchestrator.contract.base import SECOND_NS
-from orchestrator.contract.endpoint import Visibility
+from orchestrator.contract.endpoint import may_call
 from orchestrator.contract.limits import KEY_ENDPOINTS_MAX
 from orchestrator.contract.snapshot import EndpointView, KeyView
 
@@ -27,16 +27,9 @@ _COLUMNS: Final = (
 )
 
 
-def state_of(key: KeyView, now_ns: int) -> str:
-    """active, expired or revoked."""
-    if key.revoked_ns is not None:
-        return "revoked"
-    return "expired" if key.expires_ns is not None and key.expires_ns <= now_ns else "active"
-
-
 def ordered(keys: tuple[KeyView, ...], now_ns: int) -> tuple[KeyView, ...]:
     """Keys that work first, the newest of them on top."""
-    return tuple(sorted(keys, key=lambda key: (state_of(key, now_ns) != "active", -key.created_ns)))
+    return tuple(sorted(keys, key=lambda key: (key.state_at(now_ns) != "active", -key.created_ns)))
 
 
 def _chosen(room: int) -> list[tuple[Column, int]]:
@@ -59,7 +52,7 @@ def rows(keys: tuple[KeyView, ...], now_ns: int, room: int) -> list[Line]:
 
 
 def _cells(key: KeyView, now_ns: int) -> dict[str, Line]:
-    state = state_of(key, now_ns)
+    state = key.state_at(now_ns)
     works = state == "active"
     tone = Tone.PLAIN if works else Tone.FAINT
     mark = Span("● active", GOOD) if works else Span(f"✖ {state}", ERROR if state == "expired" else Tone.MUTED)
@@ -89,7 +82,7 @@ def all_row() -> Line:
 
 def scope_rows(endpoints: Sequence[EndpointView], account: str, ticked: Collection[str]) -> list[ScopeRow]:
     """What `account` may call, its own first; then what is `ticked` and not among it, which a refusal will name."""
-    found = [each for each in endpoints if account == each.spec.account or each.spec.visibility is Visibility.PUBLIC]
+    found = [each for each in endpoints if may_call(account, each.spec)]
     found.sort(key=lambda each: (each.spec.account != account, each.spec.slug))
     rows = [ScopeRow(each.spec.slug, _scope_text(each, account)) for each in found]
     lost = sorted(set(ticked) - {row.slug for row in rows})

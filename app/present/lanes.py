@@ -151,14 +151,8 @@ def absence(endpoint: EndpointView) -> str:
     return {EndpointState.STARTING: "starting"}.get(endpoint.state, "no workers")
 
 
-def chips(endpoint: EndpointView, now_ns: int, room: int) -> list[Line]:
-    """The present workers as `● w1 B busy`, wrapped."""
-    found = Rows()
-    _add_chips(found, endpoint, now_ns, room)
-    return list(found)
-
-
 def _add_chips(found: Rows, endpoint: EndpointView, now_ns: int, room: int) -> None:
+    """The present workers as `● w1 B busy`, wrapped."""
     drawn = [chip(worker, endpoint.concurrency, now_ns) for worker in present_workers(endpoint)]
     starts = breaks([min(each.cells, room) for each in drawn], room, _CHIP_GAP)
     if starts:
@@ -210,7 +204,7 @@ def _detail(worker: WorkerView, mark: Mark, concurrency: int, now_ns: int) -> st
     if mark is BUSY and concurrency > 1:
         return f" {worker.running}"
     if worker.state is WorkerState.STARTING:
-        return f" {seconds((now_ns - worker.intent_ns) // 1_000_000_000)}"
+        return f" {seconds((now_ns - worker.intent_ns) // SECOND_NS)}"
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -28,7 +27,6 @@ COLUMNS: Final = (
 )
 _KINDS: Final = {"topup": ("＋", "top-up", Tone.BUSY), "posting": ("−", "charge", Tone.PLAIN),
                  "absorbed": ("○", "not charged", Tone.MUTED)}  # fmt: skip
-MONTH: Final = re.compile(r"(\d{4})-(\d{2})")
 
 
 def month_of(at_ns: int) -> str:

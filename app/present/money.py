@@ -7,7 +7,7 @@ from typing import Final
 from app.format import fit, money, plain, rate_per_hour, rate_per_second, runway
 from app.present.chart import area, meter, ruled
 from app.present.lanes import Density
-from app.present.text import ERROR, WARNING, Line, Span, Tone, line, spread
+from app.present.text import ERROR, WARNING, Line, Span, Tone, line, spread, width
 from orchestrator.contract.snapshot import AccountView
 
 WARNING_H: Final = 10
@@ -46,12 +46,10 @@ def rows(
         Span(money(account.month_u)),
     )
     if compact:
+        now = line(Span("now ", Tone.MUTED), Span(rate_per_hour(account.per_hour_u)))
+        named = line(Span("balance ", Tone.MUTED), balance)
         return [
-            spread(
-                line(Span("balance ", Tone.MUTED), balance),
-                line(Span("now ", Tone.MUTED), Span(rate_per_hour(account.per_hour_u))),
-                room,
-            ),
+            spread(named if width(named) + 1 + width(now) <= room else line(balance), now, room),
             *_runways(account, room, name_room=11),
             *_others(others, room, height - 4),
         ]

@@ -15,12 +15,11 @@ from app.format import plain, rate_per_hour
 from app.present import evidence
 from app.present.amounts import day_of, exact_money, hours, instant, minute, split_money
 from orchestrator.contract.accounting import ChargeSum, Statement, StatementLine
+from orchestrator.contract.base import DAY_NS, HOUR_NS
 from orchestrator.contract.snapshot import Tier
 
 STYLE: Final = Path(__file__).with_name("statement.css")
 DAYS_SHOWN: Final = 62
-DAY_NS: Final = 86_400 * 1_000_000_000
-HOUR_NS: Final = 3_600 * 1_000_000_000
 
 
 def text(value: object) -> str:

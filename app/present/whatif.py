@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from app.format import NOTHING, count, plain, rate_per_hour, wait
+from app.format import NOTHING, count, counted, plain, rate_per_hour, wait
 from app.present import form, table
 from app.present.amounts import minute
 from app.present.chart import merge
@@ -193,7 +193,7 @@ def advice_rows(study: Study, chosen: Setting | None, room: int, *, compact: boo
 def _basis(study: Study, room: int) -> list[Line]:
     """What was replayed, with which cold starts and prices."""
     cold, price = study.cold_start, study.price
-    measured = f"measured {count(cold.measured)} times" if cold.measured else "assumed"
+    measured = f"measured {counted(cold.measured, 'time')}" if cold.measured else "assumed"
     facts = [
         f"{count(study.requests)} requests, {minute(study.since_ns)} to {minute(study.until_ns)} UTC",
         f"{study.load:.2f} at a time",
@@ -291,8 +291,8 @@ class Frame:
     @classmethod
     def around(cls, settings: Sequence[Setting], chosen: str | None) -> Frame:
         """Around those that count, with a margin: a few that are ten times dearer would flatten all the rest."""
-        counted = [each for each in settings if each.best or each.now or each.recommended or each.name == chosen]
-        waits, costs = [each.wait_p95_s for each in counted], [each.per_hour_u for each in counted]
+        compared = [each for each in settings if each.best or each.now or each.recommended or each.name == chosen]
+        waits, costs = [each.wait_p95_s for each in compared], [each.per_hour_u for each in compared]
         low_s = 10.0 ** math.floor(math.log10(max(min(waits), WAIT_LOW_S)))
         low_u = min(each.per_hour_u for each in settings)
         return cls(low_s, max(max(waits) * 3, low_s * 10), low_u, max(low_u + (max(costs) - low_u) * 2, low_u + 1))

@@ -97,7 +97,7 @@ class WhatIfScreen(ReportedScreen):
         *actions.bindings(actions.Where.WHATIF),
         *(Binding(str(panel.NUMBER), f"go_to({panel.NUMBER})", panel.NAME, show=False) for panel in PANELS),
     ]
-    WAITING = "replaying the recorded traffic; a long recording takes a minute or two"
+    WAITING = "replaying the recorded traffic, up to two minutes"
 
     def __init__(self, slug: str) -> None:
         super().__init__()

@@ -2,8 +2,11 @@
 
 Per trace and cold-start median: autoscaled cost, waits and cold starts. Then the scores of research/autoscaling.md:
 the regret of `auto` against the best of many fixed settings chosen with hindsight, its saving at each rival's own
-point, its distance to what no policy can beat, and what the reserve ring saves. Traces are CSV files (.gz or not) with
-the header `arrival_s,service_s`; scaling_traces.py says how each is run.
+point, its distance to what no policy can beat, and what the reserve ring saves. Traces are CSV files (.gz or not) whose
+header names `arrival_s` and `service_s` (simulator/traces.py); scaling_traces.py says how each is run.
+
+It says at the start what it will run and how long that takes on this machine, by a short trial, and at the end what it
+took per 10,000 requests. What is measured is kept: a second run takes seconds.
 
 Exit codes: 0 measured, 1 it could not be measured, 2 usage. A missed figure is a result, not a failure.
 """
@@ -23,21 +26,12 @@ from typing import Final
 import platformdirs
 
 from orchestrator.bench import scaling_report as report
-from orchestrator.bench.scaling_cells import Cell, Figures, Measured, Shelf, cells_of, measure_all
-from orchestrator.bench.scaling_field import (
-    BOUND,
-    KNOB_S,
-    OWN,
-    RINGS,
-    WAIT_PRICES,
-    ZERO_WAIT,
-    auto,
-    contender_of,
-    contenders,
-    wishing,
-)
-from orchestrator.bench.scaling_score import Row, mean_of
+from orchestrator.bench.scaling_cells import Shelf
+from orchestrator.bench.scaling_field import ALLOWED, OWN, RINGS, WAIT_PRICES, auto, contender_of, contenders
+from orchestrator.bench.scaling_pace import span
+from orchestrator.bench.scaling_rows import PER_REQUESTS, Measurement, Run
 from orchestrator.bench.scaling_traces import Scenario, scenarios_in, setup_of
+from orchestrator.clock import system_now
 from orchestrator.contract.places import HOME_VARIABLE
 from orchestrator.simulator.families import FIXED
 from orchestrator.simulator.light import RequestsStarved, Setup
@@ -56,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         scope = _scope(options)
         scenarios = scenarios_in(options.traces, _setups(options.setup), tuple(options.only))
-        rows = _measure(scenarios, scope, options)
+        shelf = Shelf(None if options.no_cache else cache_directory())
+        run = Measurement(scenarios, options.cold, scope).run(shelf, options.jobs, system_now(), _say)
     except (TraceError, RequestsStarved, BrokenProcessPool) as error:
         sys.stderr.write(f"gpudeck: {error}\n")
         return 1
@@ -66,42 +61,15 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     if options.output == "json":
-        setting = {"python": platform.python_version(), "seeds": scope.seeds, "wait_prices": scope.wait_prices}
-        sys.stdout.write(json.dumps(report.document(rows, scope, setting), indent=2) + "\n")
+        setting = {
+            "python": platform.python_version(), "seeds": scope.seeds, "wait_prices": scope.wait_prices,
+            "read": _told(scenarios), "simulations": run.simulations, "took_s": run.took_s,
+            f"took_s_per_{PER_REQUESTS}": run.per_requests_s,
+        }  # fmt: skip
+        sys.stdout.write(json.dumps(report.document(run.rows, scope, setting), indent=2) + "\n")
     else:
-        sys.stdout.write(report.text(rows, scope, _introduction(scenarios, scope, options)))
+        sys.stdout.write(report.text(run.rows, scope, _introduction(scenarios, scope, options, run)))
     return 0
-
-
-def _measure(scenarios: Sequence[Scenario], scope: report.Scope, options: argparse.Namespace) -> list[Row]:
-    bounds = [ZERO_WAIT, *(f"{BOUND}{wait_price:g}" for wait_price in scope.wait_prices)]
-    cells = {
-        (scenario.name, cold_s): cells_of(scenario, cold_s, scope.seeds)
-        for scenario in scenarios
-        for cold_s in options.cold
-    }
-    names = [*sorted(scope.names), *bounds]
-    # The long ones first: what is left at the end is short, and the cores finish together.
-    order = sorted((cell for row in cells.values() for cell in row), key=lambda cell: -_requests(scenarios, cell))
-    shelf = Shelf(None if options.no_cache else cache_directory())
-    found = measure_all(dict.fromkeys(order, names), shelf, options.jobs, _say)
-    return [
-        Row(
-            scenario,
-            cold_s,
-            {name: mean_of([Measured(**found[cell, name]) for cell in row]) for name in sorted(scope.names)},
-            {name: _mean_bound([found[cell, name] for cell in row]) for name in bounds},
-        )
-        for (scenario, cold_s), row in cells.items()
-    ]
-
-
-def _mean_bound(figures: Sequence[Figures]) -> float:
-    return sum(float(each["cost"]) for each in figures) / len(figures)
-
-
-def _requests(scenarios: Sequence[Scenario], cell: Cell) -> int:
-    return next(len(scenario.trace) for scenario in scenarios if scenario.trace.digest == cell.digest)
 
 
 def _scope(options: argparse.Namespace) -> report.Scope:
@@ -113,8 +81,9 @@ def _scope(options: argparse.Namespace) -> report.Scope:
         return report.Scope(wait_prices, options.seeds, frozenset(options.policies))
     groups = [*OWN, *(auto(wait_price) for wait_price in wait_prices), *RIVALS]
     if not options.quick:
-        groups += [*(wishing(wait_s) for wait_s in KNOB_S), *FIXED, *(each for pair in RINGS for each in pair)]
-    return report.Scope(wait_prices, options.seeds, frozenset(each.name for each in groups))
+        groups += [*FIXED, *(each for pair in RINGS for each in pair)]
+    allowed = () if options.quick else ALLOWED
+    return report.Scope(wait_prices, options.seeds, frozenset(each.name for each in groups), allowed)
 
 
 def _setups(given: Sequence[str]) -> dict[str, tuple[Setup, ...]]:
@@ -135,16 +104,27 @@ def cache_directory() -> Path:
     return root / "bench-scaling"
 
 
-def _introduction(scenarios: Sequence[Scenario], scope: report.Scope, options: argparse.Namespace) -> list[str]:
+def _introduction(
+    scenarios: Sequence[Scenario], scope: report.Scope, options: argparse.Namespace, run: Run
+) -> list[str]:
     requests = sum(len(trace) for trace in {scenario.trace.digest: scenario.trace for scenario in scenarios}.values())
     lines = [
         f"{len(scenarios)} scenarios from {requests:,} requests, cold starts lognormal with medians "
         f"{', '.join(f'{cold_s:g}' for cold_s in options.cold)} s (sigma 0.5, 5 to 500 s), {scope.seeds} seeds each;",
         "costs are those of autoscaled workers (L40, 2025-seed) from start to stop, baseline workers come on top",
+        f"{run.simulations:,} simulations took {span(run.took_s)} of processor time: {run.per_requests_s:.0f} s per "
+        f"{PER_REQUESTS:,} requests of a scenario, median and seed",
         "p50 to mean: waits before a worker took the request; unused: share of starts that never served anything",
     ]
+    lines += [f"  {name}: {said}" for name, said in _told(scenarios).items()]
     lines += [f"  {each.name}: {each.source}" for each in RIVALS if each.name in scope.names]
     return lines
+
+
+def _told(scenarios: Sequence[Scenario]) -> dict[str, str]:
+    """What reading made of the files that are not as one would write them."""
+    traces = {scenario.trace.name: scenario.trace for scenario in scenarios}
+    return {name: "; ".join(trace.told) for name, trace in traces.items() if trace.told}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,6 +35,8 @@ class Cell(NamedTuple):
     cold_s: float
     """Median of the cold starts."""
     seed: int
+    requests: int = 0
+    """How long the trace is: no part of the key, which names the trace's content."""
 
     @property
     def key(self) -> str:
@@ -75,7 +77,8 @@ Figures = dict[str, Any]
 def cells_of(scenario: Scenario, cold_s: float, seeds: int) -> list[Cell]:
     """One per luck, seeds 1 and up."""
     trace = scenario.trace
-    return [Cell(str(scenario.file), trace.digest, scenario.setup, cold_s, seed) for seed in range(1, seeds + 1)]
+    lucks = range(1, seeds + 1)
+    return [Cell(str(scenario.file), trace.digest, scenario.setup, cold_s, seed, len(trace)) for seed in lucks]
 
 
 class Shelf:
@@ -117,40 +120,39 @@ class Shelf:
             return {}
 
 
-def measure_all(
-    wanted: Mapping[Cell, Sequence[str]], shelf: Shelf, jobs: int, say: Callable[[str], None]
-) -> dict[tuple[Cell, str], Figures]:
-    """Figures of every contender and bound of every cell; what the shelf has not is measured in `jobs` processes."""
-    found: dict[tuple[Cell, str], Figures] = {}
-    tasks: list[tuple[Cell, list[str]]] = []
+Task = tuple[Cell, Sequence[str]]
+"""A cell and contenders or bounds to measure in it."""
+
+
+def unmeasured(wanted: Mapping[Cell, Sequence[str]], shelf: Shelf) -> list[Task]:
+    """What the shelf has not, in portions for the processes, the longest first: what is left at the end is short, and
+    the cores finish together."""
+    tasks: list[Task] = []
     for cell, names in wanted.items():
-        missing = []
-        for name in names:
-            kept = shelf.find(cell, name)
-            if kept is None:
-                missing.append(name)
-            else:
-                found[cell, name] = kept
+        missing = [name for name in names if shelf.find(cell, name) is None]
         tasks += [(cell, missing[i : i + CHUNK]) for i in range(0, len(missing), CHUNK)]
-    if tasks:
-        say(f"{sum(len(names) for _, names in tasks)} simulations to do, {len(found)} remembered")
-    for count, (cell, figures) in enumerate(_done(tasks, jobs), start=1):
-        shelf.keep(cell, figures)
-        found.update({(cell, name): each for name, each in figures.items()})
-        if count % max(1, len(tasks) // 20) == 0:
-            say(f"{count / len(tasks):4.0%} done")
-    return found
+    return sorted(tasks, key=lambda task: -task[0].requests)
 
 
-def _done(tasks: Sequence[tuple[Cell, list[str]]], jobs: int) -> Iterator[tuple[Cell, dict[str, Figures]]]:
-    if jobs == 1:
-        for cell, names in tasks:
-            yield cell, measure(cell, names)
+def measure_all(
+    wanted: Mapping[Cell, Sequence[str]], shelf: Shelf, jobs: int, finished: Callable[[Task], None]
+) -> dict[tuple[Cell, str], Figures]:
+    """Figures of every contender and bound of every cell; what the shelf has not is measured in `jobs` processes, and
+    `finished` hears of each task that is."""
+    for task, figures in _done(unmeasured(wanted, shelf), jobs):
+        shelf.keep(task[0], figures)
+        finished(task)
+    found = {(cell, name): shelf.find(cell, name) for cell, names in wanted.items() for name in names}
+    return {key: figures for key, figures in found.items() if figures is not None}
+
+
+def _done(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, dict[str, Figures]]]:
+    if jobs == 1 or not tasks:
+        for task in tasks:
+            yield task, measure(*task)
         return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        doing: dict[Future[dict[str, Figures]], Cell] = {
-            pool.submit(measure, cell, names): cell for cell, names in tasks
-        }
+        doing: dict[Future[dict[str, Figures]], Task] = {pool.submit(measure, *task): task for task in tasks}
         try:
             for future in as_completed(doing):
                 yield doing[future], future.result()
@@ -163,13 +165,14 @@ def measure(cell: Cell, names: Sequence[str]) -> dict[str, Figures]:
     trace, cold = _trace(cell.file), ColdStarts(cell.cold_s, cell.seed)
     figures: dict[str, Figures] = {}
     for name in names:
+        began_s = getrusage(RUSAGE_SELF).ru_utime
         bound = bound_of(name)
         if bound is not None:
-            figures[name] = {"cost": bound(trace, cell.setup, cold)}
+            cost = bound(trace, cell.setup, cold)
+            figures[name] = {"cost": cost, "took_s": getrusage(RUSAGE_SELF).ru_utime - began_s}
             continue
         contender = contender_of(name)
         assert contender is not None, f"nobody is called {name}"
-        began_s = getrusage(RUSAGE_SELF).ru_utime
         outcome = contender.run(trace, cell.setup, cold)
         p50_s, p95_s, p99_s = outcome.wait_percentiles_s(50, 95, 99)
         figures[name] = asdict(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Final
 
 from orchestrator.bench.scaling_cells import Measured
-from orchestrator.bench.scaling_field import BOUND, KNOB_S, OWN, RINGS, ZERO_WAIT, auto, wishing
+from orchestrator.bench.scaling_field import ALLOWED, BOUND, KNOB_S, OWN, RINGS, ZERO_WAIT, auto
 from orchestrator.bench.scaling_score import (
     Point,
     Regret,
@@ -36,7 +37,9 @@ class Scope:
     wait_prices: tuple[float, ...]
     seeds: int
     names: frozenset[str]
-    """Contenders measured."""
+    """Contenders measured in every row."""
+    allowed: tuple[str, ...] = ()
+    """`auto` at the waits that it may be asked for, of which each row has those that the search needed."""
 
     def has(self, *names: str) -> bool:
         return self.names.issuperset(names)
@@ -62,8 +65,8 @@ def regrets_of(rows: Sequence[Row], scope: Scope, contender: str | None = None) 
 
 def points_of(rows: Sequence[Row], scope: Scope) -> list[Point]:
     """`auto` beside every rival, at the best of the allowed values of its knob."""
-    choices = [name for wait_s in KNOB_S if scope.has(name := wishing(wait_s).name)]
-    return [at_point_of(row, rival, choices) for rival in scope.rivals for row in rows] if choices else []
+    choices = {id(row): [name for name in ALLOWED if name in row.measured] for row in rows}
+    return [at_point_of(row, rival, some) for rival in scope.rivals for row in rows if (some := choices[id(row)])]
 
 
 def document(rows: Sequence[Row], scope: Scope, setting: dict[str, Any]) -> dict[str, Any]:
@@ -93,12 +96,7 @@ def text(rows: Sequence[Row], scope: Scope, setting: Sequence[str]) -> str:
         blocks.append("Regret over all rows: median, 90th percentile, worst\n" + aligned(spreads, left=2))
     points = points_of(rows, scope)
     if points:
-        allowed = [f"{wait_s:g}" for wait_s in KNOB_S if scope.has(wishing(wait_s).name)]
-        blocks.append(
-            "Autoscaled cost saved by auto at each rival's own point: p95, p99 and mean wait all no worse.\n"
-            f"auto may be asked per row for a p95 wait of {len(allowed)} values only, {allowed[0]} to {allowed[-1]} s. "
-            "Least at: where, and in what the next cheaper value was worse\n" + aligned(_point_table(points))
-        )
+        blocks.append("\n".join(_point_words(rows)) + "\n" + aligned(_point_table(points)))
     for name, table in (
         ("Times the clairvoyant bound on J (geometric mean over rows)", _bound_table(rows, scope)),
         (
@@ -110,6 +108,15 @@ def text(rows: Sequence[Row], scope: Scope, setting: Sequence[str]) -> str:
         if len(table) > 1:
             blocks.append(name + "\n" + aligned(table))
     return "\n\n".join(blocks) + "\n"
+
+
+def _point_words(rows: Sequence[Row]) -> Iterator[str]:
+    """What the table of rivals' points shows."""
+    tried = fmean(sum(name in row.measured for name in ALLOWED) for row in rows)
+    yield "Autoscaled cost saved by auto at each rival's own point: p95, p99 and mean wait all no worse."
+    yield f"Per row auto may be asked for one of {len(ALLOWED)} p95 waits, {KNOB_S[0]:g} to {KNOB_S[-1]:.0f} s. Tried"
+    yield f"were some from end to end and those around each point, {tried:.0f} on average: a saving may be more than"
+    yield "is shown, never less, and fewer not reached. Least at: where, and in what the next cheaper one was worse"
 
 
 def _title(row: Row) -> str:

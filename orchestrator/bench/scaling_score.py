@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
+from typing import NamedTuple
 
 from orchestrator.bench.scaling_cells import Measured
 
@@ -49,6 +50,14 @@ class Point:
     """Of the rival's autoscaled cost, 0.3 is 30%; None without a choice or when the rival spends nothing."""
     binding: tuple[str, ...] = ()
     """The waits in which the next cheaper value of the knob (the dearest, without a choice) was worse than theirs."""
+
+
+class Rung(NamedTuple):
+    """A choice beside a rival."""
+
+    name: str
+    excess_s: dict[str, float]
+    """By how much it is worse in each of the waits in which it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +103,27 @@ def regret(row: Row, name: str, wait_price: float, fixed: Iterable[str]) -> Regr
 
 def at_point_of(row: Row, rival: str, choices: Iterable[str]) -> Point:
     """The cheapest of `choices` that is no worse than the rival in p95, p99 and mean wait."""
-    theirs = row.measured[rival]
-    by_cost = sorted(choices, key=lambda name: row.measured[name].autoscaled_s)
-    worse = [_worse_in(row.measured[name], theirs) for name in by_cost]
-    first = next((at for at, waits in enumerate(worse) if not waits), None)
-    binding = worse[-1 if first is None else first - 1] if worse and first != 0 else ()
-    chosen, saving = None if first is None else by_cost[first], None
+    theirs, rungs = row.measured[rival], ladder(row, rival, choices)
+    first = next((at for at, rung in enumerate(rungs) if not rung.excess_s), None)
+    binding = tuple(rungs[-1 if first is None else first - 1].excess_s) if rungs and first != 0 else ()
+    chosen, saving = None if first is None else rungs[first].name, None
     if chosen is not None and theirs.autoscaled_s > 0:
         saving = 1 - row.measured[chosen].autoscaled_s / theirs.autoscaled_s
     return Point(row.scenario, row.cold_s, rival, chosen, saving, binding)
 
 
-def _worse_in(ours: Measured, theirs: Measured) -> tuple[str, ...]:
+def ladder(row: Row, rival: str, choices: Iterable[str]) -> list[Rung]:
+    """`choices` beside a rival, the cheapest first."""
+    theirs = row.measured[rival]
+    by_cost = sorted(choices, key=lambda name: row.measured[name].autoscaled_s)
+    return [Rung(name, _excess_s(row.measured[name], theirs)) for name in by_cost]
+
+
+def _excess_s(ours: Measured, theirs: Measured) -> dict[str, float]:
     pairs = {
         "p95": (ours.p95_s, theirs.p95_s), "p99": (ours.p99_s, theirs.p99_s), "mean": (ours.mean_s, theirs.mean_s)
     }  # fmt: skip
-    return tuple(name for name, (mine, limit) in pairs.items() if mine > limit)
+    return {name: mine - limit for name, (mine, limit) in pairs.items() if mine > limit}
 
 
 def spread(shares: Iterable[float]) -> Spread | None:

@@ -11,6 +11,7 @@ PROTOCOL_VERSION: Final = 2
 
 SECOND_NS: Final = 1_000_000_000
 HOUR_NS: Final = 3_600 * SECOND_NS
+DAY_NS: Final = 24 * HOUR_NS
 DOLLAR_U: Final = 1_000_000
 
 

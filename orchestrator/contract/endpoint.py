@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +26,21 @@ class Visibility(StrEnum):
 
     PRIVATE = "private"
     PUBLIC = "public"
+
+
+class Owned(Protocol):
+    """Whatever says whose an endpoint is: its specification, or its route in the gateway."""
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def visibility(self) -> Visibility: ...
+
+
+def may_call(account: str, endpoint: Owned) -> bool:
+    """Whether the account may call the endpoint (design.md section 1); the scope of its key is another question."""
+    return endpoint.account == account or endpoint.visibility is Visibility.PUBLIC
 
 
 class QueueDelay(Frozen):
@@ -89,17 +105,34 @@ OWN_TIMING: Final = (Concurrency, Auto)
 """These decide for themselves how long to keep a worker: the endpoint's idle timeout changes nothing."""
 
 
+POLICIES: Final[Mapping[str, tuple[type[ScalingPolicy], str, type[int] | type[float], str]]] = {
+    "queue_delay": (QueueDelay, "seconds", float, "seconds"),
+    "request_count": (RequestCount, "value", int, "a whole number"),
+    "concurrency": (Concurrency, "target", float, "a share of the slots, such as 0.7"),
+    "auto": (Auto, "wait_p95_s", float, "seconds"),
+}
+"""By kind: the model, the field that matters most, its type, and what its number is."""
+
+
 def notation(policy: ScalingPolicy) -> str:
     """The policy with the setting that matters most, as `--policy` takes it: `queue_delay:4`."""
-    match policy:
-        case QueueDelay():
-            return f"{policy.kind}:{policy.seconds:g}"
-        case RequestCount():
-            return f"{policy.kind}:{policy.value}"
-        case Concurrency():
-            return f"{policy.kind}:{policy.target:g}"
-        case Auto():
-            return f"{policy.kind}:{policy.wait_p95_s:g}"
+    _, field, number, _ = POLICIES[policy.kind]
+    value = getattr(policy, field)
+    return f"{policy.kind}:{value}" if number is int else f"{policy.kind}:{value:g}"
+
+
+def policy_of(written: str) -> ScalingPolicy:
+    """What `notation` writes; the number may be left out, and `=` does for `:`. Raises ValidationError for a number
+    beyond its limits, another ValueError for everything else, whose text says what is wrong."""
+    kind, sign, value = written.replace("=", ":", 1).partition(":")
+    if kind not in POLICIES:
+        raise ValueError(f"there is no policy {kind[:40]!a}; use {', '.join(POLICIES)}")
+    model, field, number, meant = POLICIES[kind]
+    try:
+        given = {field: number(value)} if sign else {}
+    except ValueError as error:
+        raise ValueError(f"{value[:40]!a} is not {meant}") from error
+    return model(**given)
 
 
 class EndpointSpec(Frozen):
@@ -136,6 +169,10 @@ class EndpointSpec(Frozen):
     def setup(self) -> str:
         """The setup in the field's notation, such as `2-5`."""
         return f"{self.baseline}-{self.maximum}"
+
+
+ROLLING_FIELDS: Final = ("model", "gpu_type", "env", "concurrency")
+"""Fields a running worker cannot take over: changing one starts a new generation. All others apply at once."""
 
 
 class EndpointChanges(Frozen):

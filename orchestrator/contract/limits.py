@@ -20,7 +20,7 @@ RESERVED_SLUGS: Final = frozenset(
 """Routes of ours under /v1 and /v2, and those of the OpenAI API we keep free: an endpoint must not shadow them."""
 
 WORKERS_MAX: Final = 10
-"""Most workers of one endpoint unless the operator raises `limits.workers_max` in the settings."""
+"""Most workers of one endpoint unless the operator raises `workers_max` in the settings."""
 
 IDLE_TIMEOUT_S: Final = (1, 300)
 EXECUTION_TIMEOUT_S: Final = (1, 86_400)

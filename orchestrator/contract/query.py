@@ -15,7 +15,8 @@ from orchestrator.contract.limits import Slug
 from orchestrator.contract.routing import AskRouting
 from orchestrator.contract.snapshot import Tier
 
-MONTH: Final = r"^\d{4}-(0[1-9]|1[0-2])$"
+MONTH: Final = r"^(19[7-9][0-9]|2[01][0-9]{2})-(0[1-9]|1[0-2])$"
+"""YYYY-MM of a year whose end wall-clock nanoseconds can tell."""
 
 
 class AskSnapshot(Frozen):

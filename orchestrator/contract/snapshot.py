@@ -259,6 +259,12 @@ class KeyView(Received):
     endpoints: tuple[str, ...] = ()
     """The only endpoints it may call; empty means all that its account may."""
 
+    def state_at(self, now_ns: int) -> Literal["active", "expired", "revoked"]:
+        """What it is worth at `now_ns`."""
+        if self.revoked_ns is not None:
+            return "revoked"
+        return "expired" if self.expires_ns is not None and self.expires_ns <= now_ns else "active"
+
 
 class ModelView(Received):
     name: str
@@ -314,6 +320,7 @@ class Snapshot(Received):
     endpoints: tuple[EndpointView, ...]
     accounts: tuple[AccountView, ...]
     keys: tuple[KeyView, ...]
+    """In order of creation. Of those that are over only the newest (core/keys.py)."""
     models: tuple[ModelView, ...]
     prices: tuple[PriceView, ...]
     events: tuple[EventView, ...]

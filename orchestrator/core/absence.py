@@ -17,7 +17,7 @@ from orchestrator.core.billing import POSTING_LAG_NS
 from orchestrator.core.state import Draft
 from orchestrator.core.worker import Worker
 from orchestrator.core.workload import Exit
-from orchestrator.core.writes import EndSource
+from orchestrator.core.writes import EndSource, Evidence
 
 SLEEP_NS = 30 * SECOND_NS
 """A tick comes every quarter of a second. A gap longer than this, in a process that lived through it, means that the
@@ -84,7 +84,7 @@ def start_of(draft: Draft, worker: Worker, told_ns: int | None) -> int:
     return min(max(told_ns, earliest_ns), draft.now_ns)
 
 
-def end_of(draft: Draft, worker: Worker, exit_: Exit) -> tuple[int, EndSource]:
+def end_of(draft: Draft, worker: Worker, exit_: Exit) -> tuple[int, Evidence]:
     """When the worker ended, and what that rests on.
 
     Evidence counts if it is of this boot, honest and plausible: not long before the worker was last seen alive (an end

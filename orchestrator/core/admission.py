@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.contract.base import DOLLAR_U
 from orchestrator.contract.command import RefusalCode
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.query import Quote
 from orchestrator.core import charging, credit
+from orchestrator.core.amounts import at_least, at_most
 from orchestrator.core.placement import total_of
 from orchestrator.core.state import Draft
 
@@ -26,12 +26,6 @@ class Objection:
     field: str
     needed_u: int | None = None
     available_u: int | None = None
-
-
-def dollars(amount_u: int) -> str:
-    """`$64.08`: whole cents, rounded up, since it is used to say how much is needed."""
-    cents = -(-amount_u // (DOLLAR_U // 100))
-    return f"${cents // 100:,}.{cents % 100:02d}"
 
 
 def object_to(draft: Draft, spec: EndpointSpec, *, replaces: str | None) -> Objection | None:
@@ -48,8 +42,7 @@ def _object_to_limits(draft: Draft, spec: EndpointSpec, replaces: str | None) ->
     limit = draft.rules.workers_max
     if spec.maximum > limit:
         message = (
-            f"maximum: {spec.maximum} workers, the limit is {limit}; the operator can raise limits.workers_max "
-            "in the settings"
+            f"maximum: {spec.maximum} workers, the limit is {limit}; the operator can raise workers_max in the settings"
         )
         return Objection(RefusalCode.LIMIT, message, "maximum")
     model = draft.rules.models.get(spec.model)
@@ -104,9 +97,8 @@ def _object_to_credit(draft: Draft, spec: EndpointSpec) -> Objection | None:
     if balance >= needed:
         return None
     message = (
-        f"credit: {dollars(needed)} needed (24 h of {dollars(after_uh)}/h for all baselines of account "
-        f"{spec.account}, at least $10), {balance / DOLLAR_U:,.2f} dollars there; "
-        f"a top-up of {dollars(needed - balance)} would do"
+        f"credit: {at_least(needed)} needed (24 h of {at_least(after_uh)}/h for all baselines of account "
+        f"{spec.account}, at least $10), {at_most(balance)} there; a top-up of {at_least(needed - balance)} would do"
     )
     return Objection(RefusalCode.CREDIT, message, "baseline", needed_u=needed, available_u=balance)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.contract.base import HOUR_NS
-
-DAY_NS = 24 * HOUR_NS
+from orchestrator.contract.base import DAY_NS
 
 
 def day_of(now_ns: int) -> int:

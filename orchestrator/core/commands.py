@@ -9,15 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.contract import command as c
-from orchestrator.contract.base import DOLLAR_U
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.command import Accepted, Outcome, RefusalCode, Refused
-from orchestrator.contract.endpoint import EndpointSpec, Visibility
+from orchestrator.contract.endpoint import ROLLING_FIELDS, EndpointSpec, may_call
 from orchestrator.contract.faults import InjectFault
 from orchestrator.contract.lab import SetSpeed
 from orchestrator.contract.secrets import MASK, lost_secrets, still_masked, unmasked
 from orchestrator.contract.snapshot import KeyView
-from orchestrator.core import credit, notice, rehearsal
+from orchestrator.core import credit, keys, notice, rehearsal
 from orchestrator.core.admission import Objection, baselines_after_uh, object_to
+from orchestrator.core.amounts import at_most
 from orchestrator.core.effects import AnswerCommand, GrantKey, Leave, WithdrawKey
 from orchestrator.core.endpoint import Endpoint
 from orchestrator.core.events import CommandReceived, CommandUndone, Mint
@@ -36,10 +37,7 @@ from orchestrator.core.writes import (
 )
 
 ACCOUNTS_MAX = 100
-KEYS_MAX = 1_000
 UNDO_KEPT = 64
-ROLLING_FIELDS = ("model", "gpu_type", "env", "concurrency")
-"""Fields a running worker cannot take over: changing one starts a new generation. All others apply at once."""
 
 
 def receive(draft: Draft, event: CommandReceived) -> None:
@@ -54,13 +52,13 @@ def receive(draft: Draft, event: CommandReceived) -> None:
             text = f"id: {command_id} was used for another command already"
             draft.do(AnswerCommand(command_id, Refused(id=command_id, code=RefusalCode.ID_REUSED, message=text)))
         return
-    endpoints, accounts, keys = dict(draft.endpoints), dict(draft.accounts), dict(draft.keys)
+    endpoints, accounts, known_keys = dict(draft.endpoints), dict(draft.accounts), dict(draft.keys)
     outcome = _run(draft, event)
     undo = Undo(
         endpoints={k: endpoints.get(k) for k, v in draft.endpoints.items() if endpoints.get(k) is not v},
         credit_u={k: v.balance_u - accounts[k].balance_u for k, v in draft.accounts.items() if k in accounts},
         accounts=tuple(k for k in draft.accounts if k not in accounts),
-        keys={k: keys.get(k) for k, v in draft.keys.items() if keys.get(k) is not v},
+        keys={k: known_keys.get(k) for k, v in draft.keys.items() if known_keys.get(k) is not v},
         mails={k: v.mail for k, v in accounts.items() if draft.accounts[k].mail != v.mail},
     )
     kept = list(draft.state.undo.items())[1 - UNDO_KEPT :]
@@ -249,7 +247,7 @@ def _top_up(draft: Draft, command: c.TopUp) -> Outcome:
         return _no_account(draft, command.id, command.account)
     draft.accounts[account.name] = replace(account, balance_u=account.balance_u + command.amount_u)
     draft.write(CreditAdded(account.name, command.amount_u, command.id, command.memo, draft.now_ns))
-    amount = f"${command.amount_u / DOLLAR_U:,.2f}"
+    amount = at_most(command.amount_u)
     draft.note("good", f"account {account.name}: {amount} added")
     return Accepted(id=command.id, message=f"{amount} added to account {account.name}")
 
@@ -260,13 +258,13 @@ def _create_key(draft: Draft, command: c.CreateKey, mint: Mint | None) -> Outcom
         return _no_account(draft, command.id, command.account)
     for slug in command.endpoints:
         endpoint = draft.endpoints.get(slug)
-        if endpoint is None or endpoint.removed or not _may_call(command.account, endpoint.spec):
+        if endpoint is None or endpoint.removed or not may_call(command.account, endpoint.spec):
             text = f"endpoints: account {command.account} has no endpoint {slug!r}"
             return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="endpoints")
-    if sum(1 for k in draft.keys.values() if k.revoked_ns is None) >= KEYS_MAX:
-        text = f"name: there are {KEYS_MAX} keys already, which is the limit; revoke some"
+    if keys.active(draft) >= keys.KEYS_MAX:
+        text = f"name: there are {keys.KEYS_MAX} keys already, which is the limit; revoke some"
         return Refused(id=command.id, code=RefusalCode.LIMIT, message=text, field="name")
-    expires_ns = draft.now_ns + command.ttl_s * 1_000_000_000 if command.ttl_s is not None else None
+    expires_ns = draft.now_ns + command.ttl_s * SECOND_NS if command.ttl_s is not None else None
     scope = tuple(sorted(set(command.endpoints)))
     draft.keys[mint.key_id] = KeyView(
         id=mint.key_id, account=command.account, name=command.name, created_ns=draft.now_ns, expires_ns=expires_ns,
@@ -274,6 +272,7 @@ def _create_key(draft: Draft, command: c.CreateKey, mint: Mint | None) -> Outcom
     )  # fmt: skip
     draft.write(KeyAdded(mint.key_id, command.account, command.name, mint.digest, draft.now_ns, expires_ns, scope))
     draft.do(GrantKey(mint.key_id, mint.digest, command.account, expires_ns, scope))
+    keys.forget_old(draft)
     return Accepted(id=command.id, message=f"key {command.name} created", key_id=mint.key_id)
 
 
@@ -293,10 +292,10 @@ def _shutdown(draft: Draft, command: c.Shutdown) -> Outcome:
     draft.assign(stopping=command.mode, stop_command=command.id)
     if command.mode == "leave":
         running = len(draft.workers)
-        burn = sum(i.opened.rate_uh for i in draft.intervals.values())
-        draft.note("info", f"gpudeck leaves {running} workers running at ${burn / DOLLAR_U:,.2f}/h")
+        burn = at_most(sum(i.opened.rate_uh for i in draft.intervals.values()))
+        draft.note("info", f"gpudeck leaves {running} workers running at {burn}/h")
         draft.do(Leave())
-        return Accepted(id=command.id, message=f"{running} workers go on running at ${burn / DOLLAR_U:,.2f}/h")
+        return Accepted(id=command.id, message=f"{running} workers go on running at {burn}/h")
     draft.note("info", "gpudeck drains and stops all workers")
     return Accepted(id=command.id, message=f"draining {len(draft.workers)} workers, then stopping")
 
@@ -304,10 +303,6 @@ def _shutdown(draft: Draft, command: c.Shutdown) -> Outcome:
 def _save(draft: Draft, endpoint: Endpoint) -> None:
     draft.endpoints[endpoint.slug] = endpoint
     draft.write(EndpointSaved(endpoint.spec, endpoint.generation, endpoint.wanted, None, draft.now_ns))
-
-
-def _may_call(account: str, spec: EndpointSpec) -> bool:
-    return spec.account == account or spec.visibility is Visibility.PUBLIC
 
 
 def _object_to_masks(spec: EndpointSpec, lost: Collection[str] = ()) -> Objection | None:

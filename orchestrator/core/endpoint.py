@@ -36,7 +36,7 @@ SETTLED_NS = 30 * SECOND_NS
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Micro-dollars posted for one endpoint. `today_u` counts from `day` (days since the epoch, UTC)."""
+    """Micro-dollars posted for one endpoint. `today_u` begins at zero with each UTC day."""
 
     total_u: int = 0
     today_u: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.snapshot import ProblemView, WorkerState
@@ -13,7 +14,7 @@ from orchestrator.core.events import LaunchRefused, LaunchUnknown, StopUnknown, 
 from orchestrator.core.state import Draft
 from orchestrator.core.worker import Turn, Worker
 from orchestrator.core.workload import Exit, GpuGrant, WorkerSpec
-from orchestrator.core.writes import EndpointSaved, WorkerEnded, WorkerIntended, WorkerReady, WorkerStarted
+from orchestrator.core.writes import EndpointSaved, Evidence, WorkerEnded, WorkerIntended, WorkerReady, WorkerStarted
 
 
 def start(draft: Draft, endpoint: Endpoint, gpu: GpuGrant, *, surge: bool = False) -> Worker:
@@ -243,11 +244,11 @@ def void(draft: Draft, worker: Worker, detail: str) -> None:
     _forget(draft, worker, draft.now_ns, "void", "void", detail)
 
 
-def _forget(draft: Draft, worker: Worker, end_ns: int, source: str, cause: str, detail: str) -> None:
-    assert source in ("exit", "last_seen", "void")
+def _forget(
+    draft: Draft, worker: Worker, end_ns: int, source: Evidence | Literal["void"], cause: str, detail: str
+) -> None:
     draft.workers.pop(worker.id, None)
-    kind = "void" if source == "void" else "exit" if source == "exit" else "last_seen"
-    draft.write(WorkerEnded(worker.id, end_ns, kind, cause, detail[:500]))  # type: ignore[arg-type]
+    draft.write(WorkerEnded(worker.id, end_ns, source, cause, detail[:500]))
     draft.do(RemoveWorker(worker.id))
 
 

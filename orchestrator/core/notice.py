@@ -13,6 +13,7 @@ from dataclasses import replace
 from orchestrator.contract.base import DOLLAR_U, HOUR_NS
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.core import credit
+from orchestrator.core.amounts import at_least, at_most
 from orchestrator.core.effects import SendMail
 from orchestrator.core.events import MailAttempted
 from orchestrator.core.state import Account, Draft
@@ -49,7 +50,7 @@ def watch_warning(draft: Draft, account: Account, balance_u: int, burn: credit.B
 
 def tell_suspension(draft: Draft, account: Account, balance_u: int, stopped: Sequence[EndpointSpec]) -> Account:
     """The account with one more suspension: `stopped` are the endpoints that it turned off."""
-    shown = _dollars(balance_u)
+    shown = at_most(balance_u)
     draft.note("error", f"account {account.name}: balance {shown} is below $10.00, endpoints are turned off")
     account = replace(account, suspended=True, suspensions=account.suspensions + 1)
     _record(draft, account)
@@ -113,7 +114,7 @@ def _warning_text(draft: Draft, account: Account, balance_u: int, burn: credit.B
             *(["Turned on now:", *_list(enabled)] if enabled else []),
             "",
             "To add credit, so that it lasts 24 h at the current burn (in the dashboard: t):",
-            f"  gpudeck account topup {_quoted(account.name)} {_dollars_up(max(missing_u, DOLLAR_U))}",
+            f"  gpudeck account topup {_quoted(account.name)} {_typed(max(missing_u, DOLLAR_U))}",
             "",
             "You are told once; again only after the credit has recovered.",
             "",
@@ -127,7 +128,7 @@ def _suspension_text(draft: Draft, account: Account, balance_u: int, stopped: Se
     missing_u = max(needed_u - balance_u, DOLLAR_U)
     return "\n".join(
         [
-            f"The balance of account {account.name} is {_dollars(balance_u)}, below the floor of $10.00.",
+            f"The balance of account {account.name} is {at_most(balance_u)}, below the floor of $10.00.",
             "",
             "These endpoints have been turned off:",
             *_list(stopped),
@@ -135,9 +136,9 @@ def _suspension_text(draft: Draft, account: Account, balance_u: int, stopped: Se
             "and cost nothing after that.",
             "",
             "Nothing resumes by itself. To go on:",
-            f"  gpudeck account topup {_quoted(account.name)} {_dollars_up(missing_u)}",
+            f"  gpudeck account topup {_quoted(account.name)} {_typed(missing_u)}",
             *(f"  gpudeck endpoint enable {spec.slug}" for spec in stopped),
-            f"All of them together need a balance of ${_dollars_up(needed_u)}: 24 h of their",
+            f"All of them together need a balance of {at_least(needed_u)}: 24 h of their",
             "baselines, and at least $10.",
             "",
         ]
@@ -145,13 +146,13 @@ def _suspension_text(draft: Draft, account: Account, balance_u: int, stopped: Se
 
 
 def _figures(balance_u: int, burn: credit.Burn) -> list[str]:
-    lines = [f"Balance        {_dollars(balance_u)}", f"Burn now       {_dollars(burn.current_uh)}/h"]
+    lines = [f"Balance        {at_most(balance_u)}", f"Burn now       {at_most(burn.current_uh)}/h"]
     lines.append("Until the balance is $10.00:")
     for name, rate_uh in (
         ("baseline", burn.baseline_uh), ("current", burn.current_uh), ("worst case", burn.worst_case_uh),
     ):  # fmt: skip
         hours = credit.hours_left(balance_u, rate_uh)
-        left = "no end, nothing is spent" if hours is None else f"{hours:.1f} h at {_dollars(rate_uh)}/h"
+        left = "no end, nothing is spent" if hours is None else f"{hours:.1f} h at {at_most(rate_uh)}/h"
         lines.append(f"  {name:<12} {left}")
     return lines
 
@@ -164,13 +165,6 @@ def _quoted(name: str) -> str:
     return f"'{name}'" if " " in name else name
 
 
-def _dollars(amount_u: int) -> str:
-    """Whole cents, rounded down: $9.999 must not read as the $10.00 that it is below."""
-    cents = amount_u // (DOLLAR_U // 100)
-    return f"{'-' if cents < 0 else ''}${abs(cents) // 100:,}.{abs(cents) % 100:02d}"
-
-
-def _dollars_up(amount_u: int) -> str:
-    """Whole cents, rounded up: it says how much is needed."""
-    cents = -(-amount_u // (DOLLAR_U // 100))
-    return f"{cents // 100}.{cents % 100:02d}"
+def _typed(amount_u: int) -> str:
+    """What is needed, as it is typed: to a shell `$1` is something else."""
+    return at_least(amount_u).removeprefix("$").replace(",", "")

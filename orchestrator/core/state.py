@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from orchestrator.contract.base import HOUR_NS
 from orchestrator.contract.command import Outcome
 from orchestrator.contract.snapshot import EngineKind, EngineView, EventView, GpuView, KeyView
 from orchestrator.core.billing import Interval
@@ -20,7 +19,6 @@ from orchestrator.core.writes import EventNoted, MailKey, MailQueued, Write
 
 EVENTS_KEPT = 200
 COMMANDS_KEPT = 10_000
-DAY_NS = 24 * HOUR_NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,13 +113,17 @@ class WorkerReady:
     at_ns: int
 
 
+Evidence = Literal["exit", "last_seen"]
+"""What the end of a worker that ran rests on: what the engine tells of it, or the last heartbeat."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerEnded:
-    """`source` says what the end rests on: exit (evidence), last_seen, void (it never started)."""
+    """`source` is void for one that never started."""
 
     worker_id: str
     at_ns: int
-    source: Literal["exit", "last_seen", "void"]
+    source: Evidence | Literal["void"]
     cause: str
     detail: str
 

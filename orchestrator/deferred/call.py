@@ -15,22 +15,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
+from orchestrator.contract.endpoint import may_call
 from orchestrator.core.lane import Closed, Slot
 from orchestrator.core.routing import Route
 from orchestrator.deferred.records import Ending, Record, Started
 from orchestrator.deferred.rules import PART_BYTES, UNSAVED_BYTES_MAX, YIELD_NS, Bounds, state_of
 from orchestrator.deferred.store import DeferredStore
 from orchestrator.gateway.answers import Refusal
-from orchestrator.gateway.auth import may_call
-from orchestrator.gateway.caller import Caller
 from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import ReplyHead, RequestHead, scan_reply
 from orchestrator.gateway.hub import Hub
-
-if TYPE_CHECKING:
-    from orchestrator.gateway.inbound import ClientConnection
 
 _WORKER: Final = b"x-worker-id: "
 
@@ -157,7 +153,7 @@ class Call:
         self._office.sent_back(self, closed)
 
     def _take(self, slot: Slot) -> None:
-        if not may_call(self.route, self.ticket.account):  # hours may have passed: it was public, or has a new owner
+        if not may_call(self.ticket.account, self.route):  # hours may have passed: it was public, or has a new owner
             self._fail("endpoint_private", "The endpoint belongs to another account and is not public any more.")
             self.route.lane.unclaim(slot)
             return
@@ -186,9 +182,8 @@ class Call:
         head.content_length = self.ticket.body_bytes
         if self.hub.observer is not None:
             head = self.hub.observer.admitted(head)
-        caller: Caller = self
         exchange = Exchange(
-            cast("ClientConnection", caller),
+            self,
             head,
             self.route,
             started.target,

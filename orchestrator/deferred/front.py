@@ -12,6 +12,7 @@ from orchestrator.contract.deferred import (
     CancelRequest,
     RequestList,
     RequestShown,
+    RequestState,
     RotateWebhookSecret,
 )
 from orchestrator.contract.frames import Answer
@@ -84,9 +85,9 @@ class DeferredFront:
         if record is None:
             text = f"request_id: {request_id}: {_UNKNOWN}"
             return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="request_id")
-        if await self._desk.end_by_owner(request_id) is None and record.state.value != "CANCELLED":
+        if await self._desk.end_by_owner(request_id) is None and record.state is not RequestState.CANCELLED:
             record = await self._find(request_id, command.account) or record
-            if record.state.over and record.state.value != "CANCELLED":
+            if record.state.over and record.state is not RequestState.CANCELLED:
                 text = f"request {request_id} is {record.state} already; there is nothing to cancel"
                 return Refused(id=command.id, code=RefusalCode.STATE, message=text, field="request_id")
         return Accepted(id=command.id, message=f"request {request_id} of {record.slug} is cancelled")
@@ -98,5 +99,5 @@ class DeferredFront:
             text = f"account: no account {account!r} (there are: {known})"
             return Refused(id=command.id, code=RefusalCode.NOT_FOUND, message=text, field="account")
         secret = await self._desk.courier.rotate(account, command.id)
-        text = f"webhooks of account {account} are signed with a new secret; the one before it goes on for a day"
+        text = f"webhooks of account {account} are signed with a new secret; one made before goes on for a day"
         return Accepted(id=command.id, message=text, secret=secret)

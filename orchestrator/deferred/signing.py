@@ -8,6 +8,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from orchestrator.ledger.files import make_private
+
 KEY_BYTES: Final = 32
 
 
@@ -31,7 +33,7 @@ def read_or_make(path: Path) -> bytes:
 def _make(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    make_private(draft)
     try:
         with draft.open("wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))

@@ -213,8 +213,6 @@ class DockerEngine:
         self._stops.shutdown(wait=False, cancel_futures=True)
         self._clients.close()
 
-    # --- everything below runs on a thread of ours ---------------------------------------------------------------
-
     async def _call(
         self,
         call: Callable[[APIClient], T],
@@ -230,6 +228,8 @@ class DockerEngine:
             raise EngineUnavailable("the connection to Docker has been closed")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(executor or self._calls, self._clients.run, call, timeout_s, image)
+
+    # --- everything below runs on a thread of ours ---------------------------------------------------------------
 
     def _containers(self, client: APIClient, *labels: str) -> list[dict[str, Any]]:
         wanted = [f"{LABEL_PREFIX}instance={self._instance}", *labels]

@@ -12,8 +12,9 @@ import re
 from typing import Any, Final
 
 from orchestrator.contract.secrets import is_secret
-from orchestrator.core.catalogue import PLACEHOLDER, Model, Volume, fill_arguments
+from orchestrator.core.catalogue import Model, Volume
 from orchestrator.core.workload import LABEL_PREFIX, WorkerSpec
+from orchestrator.engine.arguments import filled_in
 from orchestrator.engine.docker_secrets import VARIABLES_PATH, WRAPPER, Handover
 from orchestrator.engine.ports import EngineError, Fault
 
@@ -178,14 +179,4 @@ def _arguments(words: tuple[str, ...], spec: WorkerSpec) -> list[str]:
     """`{host}`, `{port}`, `{python}` and the worker's variables filled in. Inside the container every address is bound:
     what reaches it is decided by the published port."""
     address = {"host": "0.0.0.0", "port": str(spec.model.port), "python": "python3"}  # noqa: S104 -- in the container
-    shown = {match[1] for word in words for match in PLACEHOLDER.finditer(word)} & secret_variables(spec).keys()
-    if shown:
-        raise EngineError(
-            Fault.MODEL_UNSUPPORTED,
-            f"env.{min(shown)}: model {spec.model.name} has this secret in its command, where `docker inspect` and the "
-            "list of processes show it; let the server read the variable itself",
-        )
-    try:
-        return list(fill_arguments(words, {**environment(spec), **address}))
-    except ValueError as error:
-        raise EngineError(Fault.REFUSED, str(error)) from error
+    return filled_in(words, spec.model.name, environment(spec), address)

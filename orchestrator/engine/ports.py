@@ -16,7 +16,7 @@ from orchestrator.core.workload import Exit, Observed, WorkerSpec
 
 
 class Fault(StrEnum):
-    """Stable code of an engine error; core/lifecycle decides by it whether trying again can help."""
+    """Stable code of an engine error; controller/crew.py decides by it whether trying again can help."""
 
     ENGINE_MISSING = "engine_missing"  # no engine answers
     ENGINE_TOO_OLD = "engine_too_old"

@@ -26,6 +26,7 @@ from typing import Final
 from orchestrator.contract.snapshot import EngineKind, EngineView
 from orchestrator.core.workload import Exit, ExitCause, Observed, WorkerSpec
 from orchestrator.engine import process_faults
+from orchestrator.engine.arguments import filled_in
 from orchestrator.engine.health import http_healthy
 from orchestrator.engine.ports import EngineError, EngineUnavailable, Fault
 from orchestrator.engine.process_files import Directory
@@ -37,7 +38,6 @@ from orchestrator.engine.process_record import (
     RecordInvalid,
     ShimRecord,
     address_in_use,
-    model_arguments,
     model_environment,
     observed,
     recorded_exit,
@@ -123,8 +123,9 @@ class ProcessEngine:
         return EngineView(kind=EngineKind.PROCESS, ok=not problem, detail=detail)
 
     async def start(self, spec: WorkerSpec) -> Observed:
-        """Create the record and start. Raises EngineError: MODEL_UNSUPPORTED for a model without a `process`,
-        PORT_TAKEN, NO_SPACE, NAME_CONFLICT for a damaged record of that id, REFUSED for a program that cannot run."""
+        """Create the record and start. Raises EngineError: MODEL_UNSUPPORTED for a model without a `process` or with a
+        secret in it, PORT_TAKEN, NO_SPACE, NAME_CONFLICT for a damaged record of that id, REFUSED for a program that
+        cannot run or lacks a variable."""
         process = spec.model.process
         if not WORKER_ID_PATTERN.fullmatch(spec.worker_id) or spec.instance != self._instance:
             raise EngineError(Fault.REFUSED, f"worker {spec.worker_id!a} is not one of instance {self._instance}")
@@ -244,15 +245,16 @@ class ProcessEngine:
 
     def _launch(self, spec: WorkerSpec, process: tuple[str, ...], port: int) -> None:
         """In a thread. Leaves no record behind when it is certain that nothing was started."""
-        plan = Plan(
-            argv=model_arguments(process, self._python, port),
-            env=model_environment(spec, os.environ, PACKAGE_ROOT),
-            memory_bytes=spec.model.memory_bytes,
-            stop_grace_s=spec.model.stop_grace_s,
-            lease=str(self._lease),
-            lease_grace_s=self._lease_grace_s,
-        )
+        env = model_environment(spec, os.environ, PACKAGE_ROOT)
         try:
+            plan = Plan(
+                argv=filled_in(process, spec.model.name, env, {"python": self._python, "host": HOST, "port": port}),
+                env=env,
+                memory_bytes=spec.model.memory_bytes,
+                stop_grace_s=spec.model.stop_grace_s,
+                lease=str(self._lease),
+                lease_grace_s=self._lease_grace_s,
+            )
             directory = self._files.create(spec_record(spec, port, self._now()))
             launch(self._python, directory, plan, self._now)
         except LaunchUnknown as unknown:

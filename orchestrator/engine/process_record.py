@@ -137,12 +137,6 @@ def address_in_use(log: tuple[str, ...]) -> bool:
     return any(_ADDRESS_IN_USE.search(line) for line in log[-20:])
 
 
-def model_arguments(process: tuple[str, ...], python: str, port: int) -> list[str]:
-    """argv with `{python}`, `{host}` and `{port}` filled in; other braces (JSON arguments) stay as they are."""
-    values = {"{python}": python, "{host}": HOST, "{port}": str(port)}
-    return [re.sub(r"\{(?:python|host|port)\}", lambda match: values[match[0]], argument) for argument in process]
-
-
 def model_environment(spec: WorkerSpec, inherited: Mapping[str, str], package_root: str) -> dict[str, str]:
     """The whole environment of a model. Later wins: INHERITED, the model's, the endpoint's, ours.
 

@@ -1,8 +1,9 @@
 """The virtual engine: workers that exist only as values, under the clock it is given.
 
-For tests and the simulator. Deterministic: nothing happens between calls, no task runs, no time is read but `now`. Its
-knobs are the fault menu of reliability.md section 2 (L1): an answer lost after its effect, a refused start, an end
-without warning, a hung health check, an engine that is down.
+For tests; the simulator, whose workers need no tasks at all, has a host of its own (simulator/host.py). Deterministic:
+nothing happens between calls, no task runs, no time is read but `now`. Its knobs are the fault menu of reliability.md
+section 2 (L1): an answer lost after its effect, a refused start, an end without warning, a hung health check, an engine
+that is down.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from orchestrator.contract.endpoint import may_call
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
 from orchestrator.gateway import deferral, routes, websocket
 from orchestrator.gateway.answers import CONTINUE, Refusal, credits_body, json_body
-from orchestrator.gateway.auth import authenticate, demand_access, may_call
+from orchestrator.gateway.auth import authenticate, demand_access
 from orchestrator.gateway.early import Early
 from orchestrator.gateway.exchange import Exchange
 from orchestrator.gateway.head import RequestHead
@@ -119,7 +120,7 @@ def _models(table: RoutingTable, grant: KeyGrant) -> bytes:
     mine = [
         route
         for slug, route in sorted(table.routes.items())
-        if may_call(route, grant.account) and (not grant.endpoints or slug in grant.endpoints)
+        if may_call(grant.account, route) and (not grant.endpoints or slug in grant.endpoints)
     ]
     data = [{"id": route.slug, "object": "model", "created": 0, "owned_by": route.account} for route in mine]
     return json_body({"object": "list", "data": data})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from orchestrator.contract.endpoint import Visibility
+from orchestrator.contract.endpoint import may_call
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
 from orchestrator.gateway.answers import Refusal
 from orchestrator.gateway.head import RequestHead
@@ -34,16 +34,11 @@ def authenticate(table: RoutingTable, head: RequestHead, now_ns: int) -> KeyGran
     return grant
 
 
-def may_call(route: Route, account: str) -> bool:
-    """Whether the account may call the endpoint; the scope of its key is another question."""
-    return route.account == account or route.visibility is Visibility.PUBLIC
-
-
 def demand_access(route: Route | None, grant: KeyGrant) -> Route:
     """The route, if the key may call it. Raises Refusal: 404 for none, 403 for one of another account or scope."""
     if route is None:
         raise Refusal(404, "no_such_endpoint", "There is no endpoint of that name.")
-    if route.account != grant.account and not may_call(route, grant.account):
+    if not may_call(grant.account, route):
         raise Refusal(403, "endpoint_private", "This endpoint belongs to another account.")
     if grant.endpoints and route.slug not in grant.endpoints:
         raise Refusal(403, "key_scope", "This key may not call this endpoint.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asyncio import Task
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.core.lane import Closed, Slot, Waiter
@@ -23,6 +23,7 @@ from orchestrator.gateway.tunnel import Tunnel
 from orchestrator.gateway.upload import Upload
 
 if TYPE_CHECKING:
+    from orchestrator.gateway.caller import Caller
     from orchestrator.gateway.inbound import ClientConnection
     from orchestrator.gateway.upstream import Pool, WorkerConnection
 
@@ -46,7 +47,7 @@ class Exchange:
 
     def __init__(
         self,
-        client: ClientConnection,
+        client: Caller,
         head: RequestHead,
         route: Route,
         target: bytes,
@@ -216,10 +217,11 @@ class Exchange:
     def switched(self, worker: WorkerConnection, reply: ReplyHead) -> None:
         """The worker's 101: what follows it is no longer HTTP. Raises Refusal 502 when it was not asked for."""
         websocket.check_switch(self._head.accept, reply)
-        now_ns = self._client.hub.now()
-        tunnel = Tunnel(self._client, worker, self, now_ns)
+        client = cast("ClientConnection", self._client)  # an asynchronous call cannot ask for it (deferral.py)
+        now_ns = client.hub.now()
+        tunnel = Tunnel(client, worker, self, now_ns)
         worker.exchange, worker.tunnel, self._worker = None, tunnel, None
-        self._client.switch(tunnel, self._reply_head(reply, now_ns, b"", bodiless=True))
+        client.switch(tunnel, self._reply_head(reply, now_ns, b"", bodiless=True))
 
     def tunnel_over(self, now_ns: int, since_ns: int, *, failed: bool) -> None:
         """The WebSocket that it became at `since_ns` has ended. How long people talked is no latency: counted is what

@@ -351,9 +351,9 @@ class ClientConnection(Channel):
 
     # --- deadlines
 
-    def close_if_idle(self) -> None:
-        """Close the connection when it is between requests."""
-        if self._state == HEAD and not self._tail:
+    def close_if_idle(self, *, fresh: bool) -> None:
+        """Close the connection when it is between requests; before its first one only if `fresh`."""
+        if self._state == HEAD and not self._tail and (fresh or not self._fresh):
             self.close()
 
     def hang_up(self) -> None:

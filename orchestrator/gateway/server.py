@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from orchestrator.core.routing import RoutingTable
@@ -20,6 +21,10 @@ from orchestrator.gateway.limits import Access, Limits
 log = logging.getLogger(__name__)
 
 SWEPT_AT_ONCE: Final = 128
+BACKLOG: Final = 1_024
+ACCEPT_TURNS: Final = 8
+"""Of the loop, until what has been accepted is a client: it needs four at most."""
+FIRST_REQUEST_S: Final = 1.0
 _ABORT_S = 1.0
 """Time for clients to hang up after their last answer, and for the event loop to report connections it cut."""
 
@@ -75,7 +80,7 @@ class Gateway:
         self._hub.fit(make_room(self._hub.limits.connections))
         try:
             self._server = await loop.create_server(
-                lambda: ClientConnection(self._hub), host, port, backlog=1_024, reuse_address=True
+                lambda: ClientConnection(self._hub), host, port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as error:
             raise ListenError(_explain(error, host, port)) from error
@@ -86,21 +91,41 @@ class Gateway:
         self._sweeper = loop.create_task(self._sweep_for_ever())
 
     async def drain(self, grace_s: float, others: Awaitable[None] | None = None) -> None:
-        """Accept nothing more, let requests finish for `grace_s` seconds, then close. `others` is what else is to be
-        finished over our connections to workers, within a grace of its own."""
+        """Accept nothing more, let requests finish for `grace_s` seconds, then close. Who is connected but has not
+        asked yet has FIRST_REQUEST_S to do so. `others` is what else is to be finished over our connections to
+        workers, within a grace of its own."""
         self._hub.draining = True
-        if self._server is not None:
-            self._server.close()
-        for client in list(self._hub.clients):
-            client.close_if_idle()
-        try:
-            async with asyncio.timeout(grace_s):
-                await self._hub.emptied.wait()
-        except TimeoutError:
+        await self._stop_listening()
+        first_s = min(grace_s, FIRST_REQUEST_S)
+        for fresh, patience_s in ((False, first_s), (True, grace_s - first_s)):
+            for client in list(self._hub.clients):
+                client.close_if_idle(fresh=fresh)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._hub.emptied.wait()
+        if self._hub.clients:
             log.info("%d client connections are cut off after %g s", len(self._hub.clients), grace_s)
         if others is not None:
             await others
         await self.close()
+
+    async def _stop_listening(self) -> None:
+        """Close the listener once everybody whose connection has been made is a client."""
+        if self._server is None:
+            return
+        for sock in self._server.sockets:
+            with socket.socket(fileno=os.dup(sock.fileno())) as twin:
+                try:
+                    sockets.take_no_more(twin)
+                except OSError as error:
+                    log.debug("connections that are made while the listener closes are reset: %s", error.strerror)
+                for _ in range(BACKLOG):  # uvloop accepts one a turn
+                    if not sockets.has_callers(twin):
+                        break
+                    await asyncio.sleep(0)
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
+        self._server.close()
 
     async def close(self) -> None:
         """Cut every connection now. Claims are given back, waiters leave their queues. Idempotent."""

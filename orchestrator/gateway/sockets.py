@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import select
 import socket
@@ -11,6 +12,9 @@ from typing import Final
 
 KEEPALIVE_S: Final = 30
 _RESET: Final = struct.pack("ii", 1, 0)
+_ATTACH_FILTER: Final = 26
+_PASS_NOTHING: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""One instruction of the kernel's packet filter: return, with no byte of the packet (filter.txt, BPF_RET)."""
 
 
 def peer_address(transport: asyncio.BaseTransport) -> str:
@@ -31,6 +35,23 @@ def notice_dead_peers(sock: socket.socket) -> None:
         option = getattr(socket, name, None)
         if option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def take_no_more(listener: socket.socket) -> None:
+    """Have the kernel make no more connections for a listening socket; those that it has made wait to be accepted.
+    Without this some would always be made between the last accept and the close, which resets them. Who knocks
+    meanwhile hears nothing, knocks again after a second, and is refused by then. Raises OSError where the system has
+    no such filter."""
+    program = ctypes.create_string_buffer(_PASS_NOTHING, len(_PASS_NOTHING))
+    count = len(_PASS_NOTHING) // 8
+    listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, struct.pack("@HP", count, ctypes.addressof(program)))
+
+
+def has_callers(listener: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def peer_gone(transport: asyncio.BaseTransport) -> bool:

@@ -31,7 +31,8 @@ HOLD_PIPELINE: Final = 4
 
 
 class Task(Protocol):
-    """What a connection needs of what it is serving: an Exchange, a ModelCall on its way to be one, or a Tunnel."""
+    """What a connection needs of what it is serving: an Exchange or what may become one (Early, ModelCall), a Tunnel,
+    or an asynchronous call on its way in or out (Waiting, Sending)."""
 
     def body(self, span: bytes) -> None: ...
     def body_end(self) -> None: ...

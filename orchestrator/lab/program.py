@@ -1,4 +1,4 @@
-"""Constructs a lab and serves it: `python -m orchestrator lab`. What wiring.py is for the live orchestrator."""
+"""Constructs a lab and serves it (`python -m orchestrator.lab`): what wiring.py is for the live orchestrator."""
 
 from __future__ import annotations
 

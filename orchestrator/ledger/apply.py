@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from orchestrator.contract.command import Accepted
 from orchestrator.core.billing import due_u
+from orchestrator.core.state import COMMANDS_KEPT
 from orchestrator.core.writes import (
     AccountOpened,
     CommandDone,
@@ -41,8 +42,8 @@ from orchestrator.ledger.journal import Txn, append, balance_of
 from orchestrator.ledger.outbox import queue_mail, set_mail, try_mail, watch_credit
 from orchestrator.ledger.ports import CreditChanged, LedgerError
 
-COMMANDS_KEPT: Final = 10_000
 EVENTS_KEPT: Final = 10_000
+"""In the file; the core goes on with the newest of them (core/state.py)."""
 
 Value = str | int | bytes | None
 _INTEGER_SUFFIXES: Final = ("_u", "_uh", "_ns")

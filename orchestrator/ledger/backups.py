@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.ledger.files import make_private, sync
 from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerDamaged, LedgerError
 from orchestrator.ledger.schema import check_version
@@ -56,7 +57,7 @@ def copy_in_steps(connection: sqlite3.Connection, draft: Path, between: Callable
     is in the copy too. Raises sqlite3.Error, OSError and what `between` raises; `draft` is then to be removed."""
     draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    make_private(draft)
     with closing(sqlite3.connect(draft, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous = OFF")  # a scratch file: it is read once and removed
         connection.backup(target, pages=STEP_PAGES, progress=lambda *_: between(), sleep=0.01)
@@ -67,16 +68,16 @@ def pack(draft: Path, directory: Path, now_ns: int) -> Path:
     LedgerError when the copy is damaged (so is the ledger), sqlite3.Error or OSError when it cannot be written."""
     packed = draft.with_suffix(".packed")
     packed.unlink(missing_ok=True)
-    os.close(os.open(packed, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    make_private(packed)
     try:
         with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
             _require_sound(copy)
             copy.execute("VACUUM INTO ?", (str(packed),))
         examine(packed)
-        _sync(packed)
+        sync(packed)
         final = _free_name(directory, now_ns)
         packed.rename(final)
-        _sync(directory)
+        sync(directory)
     finally:
         packed.unlink(missing_ok=True)
         draft.unlink(missing_ok=True)
@@ -160,7 +161,7 @@ def restore(backup: Path, ledger: Path, now_ns: int) -> Restored:
         os.fsync(target.fileno())
     aside = put_aside(ledger, now_ns)
     draft.rename(ledger)
-    _sync(ledger.parent)
+    sync(ledger.parent)
     return Restored(ledger, aside, examined)
 
 
@@ -200,11 +201,3 @@ def _require_sound(connection: sqlite3.Connection) -> None:
     damage = [row[0] for row in connection.execute(f"PRAGMA integrity_check({PROBLEMS_SHOWN})")]
     if damage != ["ok"]:
         raise LedgerDamaged(f"the file is corrupt ({'; '.join(damage)})")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from orchestrator.contract.base import HOUR_NS
+from orchestrator.contract.base import DAY_NS
 from orchestrator.contract.endpoint import ScalingPolicy
 from orchestrator.core.decisions import Decided, Inputs
 from orchestrator.core.scaling import RULES, Observation, Reason, dump, load
 
-KEPT_NS: Final = 30 * 24 * HOUR_NS
+KEPT_NS: Final = 30 * DAY_NS
 ROWS_MAX: Final = 20_000
 REPLAYABLE: Final = 2_000
 

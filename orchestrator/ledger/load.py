@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 from orchestrator.contract.command import Outcome
 from orchestrator.contract.endpoint import EndpointSpec
 from orchestrator.contract.snapshot import EventView, Tier
+from orchestrator.core.keys import KEYS_OVER_KEPT
+from orchestrator.core.state import COMMANDS_KEPT, EVENTS_KEPT
 from orchestrator.core.writes import (
     CommandDone,
     EndpointSaved,
@@ -25,9 +27,6 @@ from orchestrator.ledger.journal import balance_of
 from orchestrator.ledger.outbox import load_mails, load_watches
 from orchestrator.ledger.periods import day_start_ns, month_start_ns
 from orchestrator.ledger.sealing import Sealer, open_spec
-
-COMMANDS_LOADED: Final = 10_000
-EVENTS_LOADED: Final = 200
 
 _OUTCOME: Final[TypeAdapter[Outcome]] = TypeAdapter(Outcome)
 
@@ -47,7 +46,7 @@ def load_saved(connection: sqlite3.Connection, read_ns: int, sealer: Sealer) -> 
         endpoints=endpoints,
         workers=_workers(connection),
         intervals=_intervals(connection),
-        keys=tuple(_key(row) for row in connection.execute(_KEYS)),
+        keys=tuple(_key(row) for row in connection.execute(_KEYS, {"now_ns": read_ns, "kept": KEYS_OVER_KEPT})),
         commands=_commands(connection),
         events=_events(connection),
         last_serial=last_serial,
@@ -62,10 +61,14 @@ def load_saved(connection: sqlite3.Connection, read_ns: int, sealer: Sealer) -> 
     )
 
 
-_KEYS: Final = (
-    "SELECT id, account, name, digest, created_ns, expires_ns, revoked_ns, last_used_ns, endpoints FROM api_key"
-    " ORDER BY created_ns, rowid"
-)
+_OVER: Final = "(revoked_ns IS NOT NULL OR COALESCE(expires_ns, :now_ns + 1) <= :now_ns)"
+_KEYS: Final = f"""
+SELECT id, account, name, digest, created_ns, expires_ns, revoked_ns, last_used_ns, endpoints FROM api_key
+WHERE NOT {_OVER}
+    OR rowid IN (SELECT rowid FROM api_key WHERE {_OVER} ORDER BY created_ns DESC, rowid DESC LIMIT :kept)
+ORDER BY created_ns, rowid
+"""  # noqa: S608 - conditions of our own
+"""Those in force, and the newest of those that are over."""
 
 
 def _key(row: tuple[Any, ...]) -> SavedKey:
@@ -158,7 +161,7 @@ def _intervals(connection: sqlite3.Connection) -> tuple[SavedInterval, ...]:
 
 def _commands(connection: sqlite3.Connection) -> tuple[CommandDone, ...]:
     rows = connection.execute(
-        "SELECT id, digest, outcome, at_ns FROM command ORDER BY seq DESC LIMIT ?", (COMMANDS_LOADED,)
+        "SELECT id, digest, outcome, at_ns FROM command ORDER BY seq DESC LIMIT ?", (COMMANDS_KEPT,)
     ).fetchall()
     return tuple(
         CommandDone(command_id, digest, _OUTCOME.validate_json(outcome), at_ns)
@@ -168,7 +171,7 @@ def _commands(connection: sqlite3.Connection) -> tuple[CommandDone, ...]:
 
 def _events(connection: sqlite3.Connection) -> tuple[EventView, ...]:
     rows = connection.execute(
-        "SELECT seq, at_ns, level, text, endpoint, worker FROM event ORDER BY seq DESC LIMIT ?", (EVENTS_LOADED,)
+        "SELECT seq, at_ns, level, text, endpoint, worker FROM event ORDER BY seq DESC LIMIT ?", (EVENTS_KEPT,)
     ).fetchall()
     return tuple(
         EventView(seq=seq, at_ns=at_ns, level=level, text=text, endpoint=endpoint, worker=worker)

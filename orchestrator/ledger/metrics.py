@@ -30,6 +30,7 @@ from orchestrator.ledger.requests import SCHEMA as REQUESTS
 from orchestrator.ledger.requests import add_requests, read_requests
 from orchestrator.ledger.series import SCHEMA as SERIES
 from orchestrator.ledger.series import add_minutes, prune, read_history, read_served
+from orchestrator.ledger.transactions import transaction
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,12 @@ class MetricsStore:
     def add_decisions(self, entries: Iterable[Decided]) -> Future[None]:
         """Append to the decision journal, all of it or nothing. LedgerError in the future as `add` has it."""
         batch = tuple(entries)
-        return self._submit(lambda connection: _at_once(connection, lambda: add_decisions(connection, batch)))
+
+        def work(connection: sqlite3.Connection) -> None:
+            with transaction(connection, "IMMEDIATE"):
+                add_decisions(connection, batch)
+
+        return self._submit(work)
 
     def decisions(self, slug: str, until_ns: int | None = None, last: int = 20) -> Future[tuple[Decided, ...]]:
         """The newest `last` entries up to `until_ns`, oldest first."""
@@ -90,7 +96,12 @@ class MetricsStore:
     def save_memories(self, memories: Mapping[str, Memory]) -> Future[None]:
         """What policies have learned, by endpoint: replaces what was saved, endpoints that are absent included."""
         saved = dict(memories)
-        return self._submit(lambda connection: _at_once(connection, lambda: _save_memories(connection, saved)))
+
+        def work(connection: sqlite3.Connection) -> None:
+            with transaction(connection, "IMMEDIATE"):
+                _save_memories(connection, saved)
+
+        return self._submit(work)
 
     def memories(self) -> Future[dict[str, Memory]]:
         """What was saved last."""
@@ -124,13 +135,11 @@ class MetricsStore:
             raise LedgerError(plain(f"metrics {self.path}: {failure}")) from failure
 
     def _add(self, connection: sqlite3.Connection, minutes: tuple[Minute, ...]) -> None:
-        def work() -> None:
+        with transaction(connection, "IMMEDIATE"):
             add_minutes(connection, minutes)
             for minute in minutes:
                 add_requests(connection, minute.requests.items())
             prune(connection, self._now())
-
-        _at_once(connection, work)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -152,17 +161,6 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         raise LedgerError(plain(f"metrics {path}: it is of version {version}, not {len(STEPS)}: start gpudeck once"))
     return connection
-
-
-def _at_once(connection: sqlite3.Connection, work: Callable[[], None]) -> None:
-    """`work` in one transaction."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        work()
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
 
 
 def _save_memories(connection: sqlite3.Connection, memories: Mapping[str, Memory]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import stat
 import uuid
@@ -13,10 +12,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from orchestrator.ledger.backups import way_back
+from orchestrator.ledger.files import make_private, sync
 from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.schema import NewerSchema, check_version, upgrade
 from orchestrator.ledger.sealing import seal_spec, sealer_of
+from orchestrator.ledger.transactions import transaction
 
 log = logging.getLogger(__name__)
 
@@ -101,21 +102,16 @@ def _create(path: Path, now: Callable[[], int], busy_timeout_ms: int) -> None:
     draft = path.with_name(path.name + ".new")
     for leftover in (draft, *_sidecars(draft)):
         leftover.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    make_private(draft)
     with closing(_connect(draft, busy_timeout_ms)) as connection:
         connection.execute("PRAGMA synchronous = EXTRA")
         _upgrade(connection, path)
         connection.execute("DELETE FROM meta WHERE key = 'scrub'")  # nothing was ever in this file
         identity = [("instance", uuid.uuid4().hex), ("created_ns", str(now()))]
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", identity)
-        connection.execute("COMMIT")
+        with transaction(connection, "IMMEDIATE"):
+            connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", identity)
     draft.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
 
 
 def _open_existing(path: Path, busy_timeout_ms: int) -> Opened:
@@ -189,7 +185,7 @@ def _back_up(connection: sqlite3.Connection, path: Path) -> None:
     copy = path.with_name(f"{path.name}.schema{version}")
     # A copy that is there already comes from an upgrade that did not happen: the ledger is the newer one.
     copy.unlink(missing_ok=True)
-    os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    make_private(copy)
     connection.execute("VACUUM INTO ?", (str(copy),))
 
 
@@ -201,9 +197,8 @@ def _connect(path: Path, busy_timeout_ms: int) -> sqlite3.Connection:
         on_failure.callback(connection.close)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(
-            "PRAGMA secure_delete = ON"
-        )  # what is deleted is overwritten, whatever SQLite was built with
+        # What is deleted is overwritten, whatever SQLite was built with.
+        connection.execute("PRAGMA secure_delete = ON")
         on_failure.pop_all()
     return connection
 

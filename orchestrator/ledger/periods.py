@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from orchestrator.contract.base import SECOND_NS
-from orchestrator.core.calendar import DAY_NS
+from orchestrator.contract.base import DAY_NS, SECOND_NS
 
 
 def day_start_ns(at_ns: int) -> int:

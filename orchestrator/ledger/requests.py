@@ -13,10 +13,10 @@ from array import array
 from collections.abc import Iterable
 from typing import Final
 
-from orchestrator.contract.base import HOUR_NS
+from orchestrator.contract.base import DAY_NS
 from orchestrator.core.history import Requests
 
-KEPT_NS: Final = 30 * 24 * HOUR_NS
+KEPT_NS: Final = 30 * DAY_NS
 REQUESTS_MAX: Final = 1_000_000
 UNIT_NS: Final = 100_000
 _LIMIT: Final = (1 << 32) - 1

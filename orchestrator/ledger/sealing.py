@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.contract.secrets import MASK, is_secret, still_masked
 from orchestrator.core.writes import EndpointSaved, Write
+from orchestrator.ledger.files import sync
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.schema import APPLICATION_ID
 
@@ -134,11 +135,7 @@ class Sealer:
                 return
         finally:
             draft.unlink(missing_ok=True)
-        directory = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(self.file.parent)
 
 
 def sealer_of(ledger: Path) -> Sealer:

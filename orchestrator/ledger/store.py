@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from orchestrator.contract.accounting import Comparison, JournalPage, Statement
 from orchestrator.contract.base import SECOND_NS
@@ -31,6 +31,7 @@ from orchestrator.ledger.ports import CreditChanged, LedgerDamaged, LedgerError
 from orchestrator.ledger.sealing import seal_write, sealer_of
 from orchestrator.ledger.spending import read_spending
 from orchestrator.ledger.statement import make_statement
+from orchestrator.ledger.transactions import transaction
 from orchestrator.ledger.verify import Books, make_verification
 
 T = TypeVar("T")
@@ -245,7 +246,7 @@ class SqliteLedger:
 
     def _apply(self, connection: sqlite3.Connection, writes: tuple[Write, ...]) -> None:
         self._require_same_file()
-        with _transaction(connection, "IMMEDIATE"):
+        with transaction(connection, "IMMEDIATE"):
             for write in writes:
                 apply(connection, seal_write(connection, write, self._sealer))
 
@@ -289,19 +290,7 @@ def _running() -> Future[Any]:
     return future
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection, kind: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
-    """All or nothing. Written out, since Python's and sqlite-utils' own begin deferred and commit behind one's back."""
-    connection.execute(f"BEGIN {kind}")
-    try:
-        yield
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-
-
 def _read(connection: sqlite3.Connection, query: Callable[[], T]) -> T:
     """Run `query` in one snapshot of the file."""
-    with _transaction(connection, "DEFERRED"):
+    with transaction(connection, "DEFERRED"):
         return query()

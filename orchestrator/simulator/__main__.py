@@ -42,7 +42,7 @@ from orchestrator.simulator.recorded import (
 )
 from orchestrator.simulator.report import report
 from orchestrator.simulator.setup import ColdStarts
-from orchestrator.simulator.traces import SHAPES, Shape, Trace, TraceError, read_trace
+from orchestrator.simulator.traces import SHAPES, Shape, Trace, TraceError, read_standard_input, read_trace
 from orchestrator.simulator.whatif import TooLittle, cold_starts_of, recording_of
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_MISSING, EXIT_DATA = 0, 1, 2, 3, 65
@@ -90,6 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     trace = task.trace
     traffic = {
         "name": trace.name, "requests": len(trace), "span_s": round(trace.span_s, 3), "load": round(trace.load, 4),
+        "told": list(trace.told),
     }  # fmt: skip
     document = {
         "traffic": traffic,
@@ -179,7 +180,7 @@ def _trace(options: argparse.Namespace) -> Trace:
         raise TraceError(ONE_OF_THREE)
     if options.trace is not None:
         _demand_no_shape(options)
-        return read_trace(Path(options.trace))
+        return read_standard_input() if options.trace == "-" else read_trace(Path(options.trace))
     shaped = {
         name: usual if getattr(options, name) is None else getattr(options, name) for name, usual in SHAPED.items()
     }
@@ -201,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--spec", action="append", required=True, metavar="JSON", help="an EndpointSpec, or part of one; repeatable"
     )
-    parser.add_argument("--trace", metavar="FILE", help="CSV of arrival_s,service_s, gzip or not")
+    parser.add_argument("--trace", metavar="FILE", help="CSV of arrival_s,service_s, gzip or not; - is stdin")
     parser.add_argument("--slug", help="an endpoint of this deck, whose recorded traffic is taken")
     parser.add_argument("--account", help="whose endpoints there are; without it, everybody's")
     parser.add_argument("--requests", type=int, default=REQUESTS_DEFAULT, help="the newest of a recording")

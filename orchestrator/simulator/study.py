@@ -18,12 +18,12 @@ from functools import partial
 from math import nan
 from typing import Any, Final, Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from orchestrator.assets import AssetError, price_book_names
 from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.decision import AskDecisions
-from orchestrator.contract.endpoint import ScalingPolicy
+from orchestrator.contract.endpoint import ScalingPolicy, policy_of
 from orchestrator.contract.limits import IDLE_TIMEOUT_S
 from orchestrator.contract.places import Places, places
 from orchestrator.controller.explaining import decisions_of
@@ -40,10 +40,6 @@ PLAN_ROWS_MAX: Final = 16
 SPAN_S_MAX: Final = 3_600.0
 TRIED_MAX: Final = 1_000
 """Settings that are replayed at most: of 3,000 requests each, that takes minutes."""
-_POLICY: Final[TypeAdapter[ScalingPolicy]] = TypeAdapter(ScalingPolicy)
-_MAIN_FIELD: Final = {
-    "queue_delay": "seconds", "request_count": "value", "concurrency": "target", "auto": "wait_p95_s",
-}  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -210,16 +206,14 @@ def _choices(options: argparse.Namespace, now: whatif.Option) -> Choices:
     return choices
 
 
-def parse_policy(text: str) -> ScalingPolicy:
-    """`auto`, `queue_delay:2`: a policy and the setting that matters most, as `endpoint create` takes it; `=` does for
-    `:`. Raises ArgumentTypeError."""
-    kind, _, value = text.replace("=", ":", 1).partition(":")
-    if kind not in _MAIN_FIELD:
-        raise argparse.ArgumentTypeError(f"{text[:40]!a} is none of {', '.join(_MAIN_FIELD)}")
+def _policy(text: str) -> ScalingPolicy:
+    """Raises ArgumentTypeError."""
     try:
-        return _POLICY.validate_python({"kind": kind, **({_MAIN_FIELD[kind]: value} if value else {})})
+        return policy_of(text)
     except ValidationError as error:
         raise argparse.ArgumentTypeError(f"{text[:40]!a}: {error.errors()[0]['msg']}") from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _numbers(text: str) -> list[int]:
@@ -258,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("slug")
     for name in ("baseline", "maximum", "idle"):
         replay.add_argument(f"--{name}", type=_numbers, default=[])
-    replay.add_argument("--policy", type=parse_policy, action="append", default=[])
+    replay.add_argument("--policy", type=_policy, action="append", default=[])
     replay.add_argument("--cold-start", type=_span_s)
     replay.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) // 2))
     sizing = verb("plan", make_plan)

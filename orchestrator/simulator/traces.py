@@ -1,7 +1,8 @@
 """Traffic of one endpoint as data: read from CSV, or made from a shape and a seed.
 
-A file is `arrival_s,service_s` per line below that header, gzip or not: seconds since the first request, ascending,
-and seconds that the request occupies one slot of a warm worker.
+A file is CSV, gzip or not, with a header that names `arrival_s` and `service_s`: seconds since the trace's beginning,
+and seconds that the request occupies one slot of a warm worker. Other columns are not read, rows are sorted by arrival,
+and arrivals since 1970 are counted from the first; what was done is told with the trace (`Trace.told`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import io
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from random import Random
 from typing import Final, TextIO
@@ -22,6 +25,8 @@ from orchestrator.contract.base import SECOND_NS
 
 COLUMNS: Final = ("arrival_s", "service_s")
 ARRIVAL_S_MAX: Final = 10 * 366 * 86_400.0
+DATED_S: Final = (946_684_800.0, 4_102_444_800.0)
+"""Arrivals that can only be seconds since 1970: the years 2000 to 2099. No trace is that long."""
 SERVICE_S_MAX: Final = 86_400.0
 REQUESTS_MAX: Final = 10_000_000
 DAY_S: Final = 86_400.0
@@ -38,6 +43,8 @@ class Trace:
     name: str
     arrival_ns: tuple[int, ...]
     service_ns: tuple[int, ...]
+    told: tuple[str, ...] = field(default=(), compare=False)
+    """What reading made of a file that is not as one would write it: a sentence each."""
 
     def __post_init__(self) -> None:
         assert len(self.arrival_ns) == len(self.service_ns)
@@ -79,60 +86,137 @@ def trace_of(name: str, requests: Iterable[tuple[float, float]]) -> Trace:
 
 def read_trace(file: Path) -> Trace:
     """The trace in a `.csv` or `.csv.gz` file, called as the file without those endings. Raises TraceError."""
-    name = file.name.removesuffix(".gz").removesuffix(".csv")
+    where, name = _shown(str(file)), _shown(file.name.removesuffix(".gz").removesuffix(".csv"))
     try:
         with file.open("rb") as opened:
-            packed = opened.read(2) == b"\x1f\x8b"
-        with (gzip.open if packed else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
-            requests = list(_rows(file, text))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TraceError(f"{file}: the gzip data is damaged or cut short: {error}") from error
-    except UnicodeDecodeError as error:
-        raise TraceError(f"{file}: not UTF-8 text") from error
+            return read_stream(where, opened, name)
     except OSError as error:
-        raise TraceError(f"{file}: cannot be read: {error.strerror or error}") from error
-    if not requests:
-        raise TraceError(f"{file}: no requests below the header")
-    return Trace(name, tuple(a for a, _ in requests), tuple(s for _, s in requests))
+        raise TraceError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
-def _rows(file: Path, text: TextIO) -> Iterator[tuple[int, int]]:
-    reader = csv.reader(text)
+def read_standard_input() -> Trace:
+    """The trace that comes in there, called `stdin`. Raises TraceError."""
     try:
-        header = next(reader, [])
-        if tuple(cell.strip() for cell in header) != COLUMNS:
-            given = ",".join(header)[:80]
-            raise TraceError(f"{file}: line 1: the header must be {','.join(COLUMNS)}, not {given!a}")
-        before_ns = 0
-        for count, row in enumerate(reader):
-            if not row:
-                continue
-            where = f"{file}: line {reader.line_num}"
-            if len(row) != len(COLUMNS):
-                raise TraceError(f"{where}: {len(row)} columns, must be {len(COLUMNS)}: {','.join(COLUMNS)}")
-            if count >= REQUESTS_MAX:
-                raise TraceError(f"{where}: more than {REQUESTS_MAX:,} requests; split the file")
-            arrival_ns = _cell(f"{where}: arrival_s", row[0], ARRIVAL_S_MAX)
-            service_ns = _cell(f"{where}: service_s", row[1], SERVICE_S_MAX)
-            if arrival_ns < before_ns:
-                raise TraceError(
-                    f"{where}: arrival_s: {row[0][:40]!a} is before the line above it ({before_ns / SECOND_NS:g} s); "
-                    "sort the file by arrival"
-                )
-            before_ns = arrival_ns
-            yield arrival_ns, max(1, service_ns)
-    except csv.Error as error:
-        raise TraceError(f"{file}: line {reader.line_num}: not CSV: {error}") from error
+        with open(0, "rb", closefd=False) as opened:
+            return read_stream("stdin", opened, "stdin")
+    except OSError as error:
+        raise TraceError(f"stdin: cannot be read: {error.strerror or error}") from error
 
 
-def _cell(where: str, text: str, most: float) -> int:
+def read_stream(where: str, stream: BufferedReader, name: str) -> Trace:
+    """The trace in a stream of CSV, gzip or not; `where` is how errors name it. Raises TraceError, and OSError."""
+    unpacked = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
     try:
-        value = float(text)
+        with io.TextIOWrapper(unpacked, encoding="utf-8-sig", newline="") as text:
+            return _Reading(where, text).trace(name)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TraceError(f"{where}: the gzip data is damaged or cut short: {error}") from error
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{where}: not UTF-8 text") from error
+
+
+class _Reading:
+    """One file while it is read."""
+
+    def __init__(self, where: str, text: TextIO) -> None:
+        self._where = where
+        self._reader = csv.reader(text)
+        self._told: list[str] = []
+        self._arrivals_ns: list[int] = []
+        self._services_ns: list[int] = []
+        self._dated = False
+        """Whether arrivals are seconds since 1970."""
+        self._first_line = 0
+        self._unordered = 0
+
+    def trace(self, name: str) -> Trace:
+        try:
+            columns, width = self._columns()
+            for row in self._reader:
+                if row:
+                    self._take(row, columns, width)
+        except csv.Error as error:
+            raise self._error(f"not CSV: {error}") from error
+        arrivals_ns, services_ns = self._arrivals_ns, self._services_ns
+        if not arrivals_ns:
+            raise TraceError(f"{self._where}: no requests below the header")
+        if self._unordered:
+            self._told.append(f"sorted by arrival: {self._unordered:,} of {len(arrivals_ns):,} rows came too late")
+            order = sorted(range(len(arrivals_ns)), key=arrivals_ns.__getitem__)
+            arrivals_ns, services_ns = [arrivals_ns[at] for at in order], [services_ns[at] for at in order]
+        if self._dated:
+            first_ns = arrivals_ns[0]
+            arrivals_ns = [at_ns - first_ns for at_ns in arrivals_ns]
+            self._told.append(f"arrivals are seconds since 1970: counted from the first, {first_ns / SECOND_NS:.3f}")
+            if arrivals_ns[-1] > ARRIVAL_S_MAX * SECOND_NS:
+                raise TraceError(f"{self._where}: arrival_s: from first to last more than {ARRIVAL_S_MAX:.0f} seconds")
+        elif arrivals_ns[0] >= SECOND_NS:
+            self._told.append(
+                f"nothing comes in the first {arrivals_ns[0] / SECOND_NS:,.0f} s: they count as quiet time"
+            )
+        return Trace(name, tuple(arrivals_ns), tuple(services_ns), tuple(self._told))
+
+    def _columns(self) -> tuple[tuple[int, int], int]:
+        """Where the two columns are, and how many there are in all."""
+        header = [cell.strip().lower() for cell in next(self._reader, [])]
+        for name in COLUMNS:
+            if header.count(name) != 1:
+                said = "is there more than once" if name in header else "is missing"
+                given = f"the header must have {' and '.join(COLUMNS)}, not {','.join(header)[:80]!a}"
+                raise TraceError(f"{self._where}: line 1: {name} {said}: {given}")
+        others = [cell for cell in header if cell not in COLUMNS]
+        if others:
+            self._told.append(f"columns not read: {', '.join(others)[:80]!a}")
+        arrival, service = (header.index(name) for name in COLUMNS)
+        return (arrival, service), len(header)
+
+    def _take(self, row: Sequence[str], columns: tuple[int, int], width: int) -> None:
+        if len(row) != width:
+            raise self._error(f"{len(row)} columns, the header has {width}")
+        if len(self._arrivals_ns) >= REQUESTS_MAX:
+            raise self._error(f"more than {REQUESTS_MAX:,} requests; split the file")
+        arrival, service = row[columns[0]], row[columns[1]]
+        arrival_ns, dated = self._arrival(arrival)
+        if not self._arrivals_ns:
+            self._dated, self._first_line = dated, self._reader.line_num
+        elif dated != self._dated:
+            kinds = ("from the trace's beginning", "since 1970")
+            raise self._error(
+                f"arrival_s: {arrival[:40]!a} counts {kinds[dated]}, line {self._first_line} {kinds[self._dated]}"
+            )
+        else:
+            self._unordered += arrival_ns < self._arrivals_ns[-1]
+        self._arrivals_ns.append(arrival_ns)
+        self._services_ns.append(max(1, self._seconds("service_s", service, SERVICE_S_MAX)))
+
+    def _arrival(self, text: str) -> tuple[int, bool]:
+        """Nanoseconds, and whether they count since 1970."""
+        seconds = _number(text)
+        if DATED_S[0] <= seconds <= DATED_S[1]:
+            return round(seconds * SECOND_NS), True
+        return self._seconds("arrival_s", text, ARRIVAL_S_MAX, ", nor of seconds since 1970"), False
+
+    def _seconds(self, column: str, text: str, most: float, nor: str = "") -> int:
+        seconds = _number(text)
+        if not 0.0 <= seconds <= most:
+            raise self._error(f"{column}: {text[:40]!a} is no number of seconds from 0 to {most:.0f}{nor}")
+        return round(seconds * SECOND_NS)
+
+    def _error(self, said: str) -> TraceError:
+        return TraceError(f"{self._where}: line {self._reader.line_num}: {said}")
+
+
+def _shown(name: str) -> str:
+    """As a terminal may have it: the name of a file is somebody else's text."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+
+
+def _number(text: str) -> float:
+    """NaN for what is none. Python's own `1_000` is none: elsewhere it may mean anything."""
+    try:
+        return math.nan if "_" in text else float(text)
     except ValueError:
-        value = math.nan
-    if not 0.0 <= value <= most:
-        raise TraceError(f"{where}: {text[:40]!a} is no number of seconds from 0 to {most:.0f}")
-    return round(value * SECOND_NS)
+        return math.nan
 
 
 Rate = Callable[[float], float]

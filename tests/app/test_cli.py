@@ -166,10 +166,11 @@ async def test_credit_is_exact(fake: FakeOrchestrator, text: str, amount_u: int)
     assert fake.commands[0].amount_u == amount_u
 
 
-@pytest.mark.parametrize("text", ["much", "0.0000001", "NaN", "inf", "-5", "0"])
+@pytest.mark.parametrize("text", ["much", "0.0000001", "NaN", "inf", "-5", "0", "1,5", "1e9", "٣", "1000001"])
 async def test_no_amount_is_no_credit(fake: FakeOrchestrator, text: str) -> None:
     result = await gpudeck("account", "topup", "local", "--", text)
     assert result.exit_code == 2, result.stderr
+    assert "DOLLARS: " in result.stderr
     assert fake.commands == []
 
 
@@ -182,9 +183,10 @@ async def test_the_bill(fake: FakeOrchestrator) -> None:
     assert "running" in (await gpudeck("bill", "--lines")).stdout
     assert json.loads((await gpudeck("bill", "-o", "json")).stdout)["total_u"] == 66_750
     assert (await gpudeck("bill", "--account", "nobody")).exit_code == 3
-    wrong = await gpudeck("bill", "--month", "March")
-    assert wrong.exit_code == 2
-    assert "month: must match" in wrong.stderr
+    for month in ("March", "2026-13", "9999-12"):
+        wrong = await gpudeck("bill", "--month", month)
+        assert wrong.exit_code == 2
+        assert f"month: must be a month from 1970-01 to 2199-12, such as 2026-03, not {month}" in wrong.stderr
 
 
 async def test_verify_fails_loudly(fake: FakeOrchestrator) -> None:
@@ -204,6 +206,15 @@ async def test_logs(fake: FakeOrchestrator) -> None:
     wrong = await gpudeck("logs", "sketch", "--tail", "0")
     assert wrong.exit_code == 2
     assert "tail: must be at least 1, not 0" in wrong.stderr
+
+
+async def test_following_logs_in_json_is_an_object_a_line(fake: FakeOrchestrator) -> None:
+    fake.log_lines = ("red\x1b[31m",)
+    run = asyncio.create_task(gpudeck("logs", "sketch", "-f", "-o", "json"))
+    await until(lambda: len(fake.queries) >= 2)
+    await fake.close()
+    lines = (await run).stdout.splitlines()
+    assert [json.loads(line)["line"] for line in lines] == ["red\x1b[31m"]
 
 
 async def test_following_logs_ends_with_the_orchestrator(fake: FakeOrchestrator) -> None:
@@ -227,11 +238,26 @@ async def test_down_waits_for_the_end(fake: FakeOrchestrator, flags: tuple[str, 
     assert result.exit_code == 5
 
 
+async def test_down_is_told_one_way(fake: FakeOrchestrator) -> None:
+    result = await gpudeck("down", "--drain", "--leave")
+    assert result.exit_code == 2
+    assert "one of --drain and --leave" in result.stderr
+    assert fake.commands == []
+
+
+@pytest.mark.parametrize("timeout_s", ["nan", "-1"])
+async def test_a_time_to_wait_is_a_time(fake: FakeOrchestrator, timeout_s: str) -> None:
+    result = await gpudeck("down", "--timeout", timeout_s)
+    assert result.exit_code == 2
+    assert "--timeout" in result.stderr
+    assert fake.commands == []
+
+
 async def test_up_attaches_to_what_runs(fake: FakeOrchestrator) -> None:
     result = await gpudeck("up", "--engine", "process")
     assert result.exit_code == 0
     assert "already running" in result.stdout
-    assert "had no effect" in result.stderr
+    assert "already running: --engine had no effect" in result.stderr
     assert json.loads((await gpudeck("up", "-o", "json")).stdout)["started"] is False
 
 

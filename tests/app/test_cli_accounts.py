@@ -42,6 +42,13 @@ async def fake(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fak
         yield server
 
 
+async def test_an_empty_account_is_nobodys(fake: FakeOrchestrator) -> None:
+    result = await gpudeck("--account", "", "account", "topup", "5")
+    assert result.exit_code == 2
+    assert "--account" in result.stderr
+    assert fake.commands == []
+
+
 async def test_what_is_made_belongs_to_the_account(fake: FakeOrchestrator, monkeypatch: pytest.MonkeyPatch) -> None:
     await gpudeck("--account", "lab", *CREATE)
     await gpudeck(*CREATE, "--account", "lab")

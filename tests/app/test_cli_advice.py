@@ -35,7 +35,7 @@ def refused(*arguments: str) -> int | str | None:
 def demand_refusals(capsys: pytest.CaptureFixture[str]) -> None:
     """What no endpoint can be set to, and what makes no plan, is named with its limit."""
     for wrong, said in (
-        (["--policy", "magic"], "--policy: 'magic' is none of queue_delay, request_count, concurrency, auto"),
+        (["--policy", "magic"], "there is no policy 'magic'; use queue_delay, request_count, concurrency, auto"),
         (["--baseline", "-1"], "baseline: -1 is not from 0 to 1000"),
         (["--baseline", "x"], "--baseline: 'x' is no list of whole numbers such as 0,1,2"),
         (["--baseline", "7"], "baseline: 7 is above the maximum, 1: give --maximum too"),

@@ -74,7 +74,10 @@ async def test_setups(fake: FakeOrchestrator, options: tuple[str, ...], setup: s
         (("--workers", "1-2", "--policy", "request_count:x"), "'x' is not a whole number"),
         (("--workers", "1-2", "--policy", "queue_delay:-1"), "seconds: must be at least 0"),
         (("--workers", "1-2", "--policy", "auto:soon"), "'soon' is not seconds"),
-        (("--workers", "1-2", "--policy", "auto:0"), "wait_p95_s: must be at least 0.1, not 0"),
+        (("--workers", "1-2", "--policy", "auto:0"), "must be at least 0.1, not 0.0 (option --policy auto:…)"),
+        (("--workers", "1-2", "--policy", "auto:"), "--policy: '' is not seconds"),
+        (("--workers", "١-٢"), "baseline-maximum"),
+        (("--workers", "1-2", "--env", "A=1", "--env", "A=2"), "--env: A is given twice"),
         (("--workers", "1-2", "--policy", "concurrency:70"), "target: must be at most 1.0, not 70"),
         (("--workers", "1-2", "--policy", "concurrency:x"), "'x' is not a share of the slots, such as 0.7"),
         (("--workers", "1-2", "--env", "A"), "'A' is not K=V"),
@@ -119,6 +122,14 @@ async def test_a_dry_run_prints_the_quote_and_creates_nothing(fake: FakeOrchestr
     assert fake.commands == []
     document = json.loads((await gpudeck(*CREATE, "--workers", "1-2", "--dry-run", "-o", "json")).stdout)
     assert document["quote"]["worst_case_per_hour_u"] == 17_934_000
+
+
+async def test_no_price_is_not_a_price_of_nothing(fake: FakeOrchestrator) -> None:
+    free = {"baseline_per_hour_u": 0, "autoscale_per_hour_each_u": 0, "worst_case_per_hour_u": 0}
+    fake.quote = quote("gpu_type: 'X' has no price").model_copy(update={**free, "refusal_field": "gpu_type"})
+    result = await gpudeck(*CREATE, "--workers", "1-2", "--dry-run")
+    assert "$0.00" not in result.stdout
+    assert "$0.00" not in (await gpudeck(*CREATE, "--workers", "1-2")).stderr
 
 
 async def test_a_dry_run_that_would_be_refused_is_4(fake: FakeOrchestrator) -> None:

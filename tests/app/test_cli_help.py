@@ -128,6 +128,31 @@ async def test_a_broken_pipe_is_quiet(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
+def test_a_full_disk_is_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "--help"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "gpudeck: [Errno 28] No space left on device\n")
+
+
+async def test_a_narrow_locale_is_no_error(tmp_path: Path) -> None:
+    environ = {**os.environ, HOME_VARIABLE: str(tmp_path), "PYTHONIOENCODING": "ascii"}
+    async with FakeOrchestrator(places({HOME_VARIABLE: str(tmp_path)}).socket_file):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", "endpoint", "ls", cwd=ROOT, env=environ,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        output, said = await child.communicate()
+    assert (child.returncode, said) == (0, b"")
+    assert output.startswith(b"ENDPOINT")
+
+
 def test_tables_align_and_carry_no_escapes() -> None:
     columns = (Column("NAME"), Column("N", right=True), Column("STATE", state=True))
     text = render_table(columns, [("a", "1", "ready"), ("bb日", "100", "fai\x1b[31mled")])

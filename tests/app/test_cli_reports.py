@@ -9,10 +9,17 @@ import sys
 from pathlib import Path
 
 from orchestrator.contract.places import HOME_VARIABLE
+from tests.app.cli_runner import gpudeck_sync
 from tests.app.test_report_screens import is_over
 from tests.waiting import until_sync
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_a_mail_can_be_tried_with_an_address(home: Path) -> None:
+    result = gpudeck_sync("mail", "test", "ada@example.org")
+    assert "not configured" in result.stdout
+    assert "usage" not in result.stderr
 
 
 def test_one_that_is_asked_to_end_takes_its_program_along(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,19 @@ def test_a_spreadsheet_s_mark_and_line_ends_are_no_harm(tmp_path: Path) -> None:
     result = run("sim", str(file), "--setup", "0-1", "--policy", "queue_delay")
     assert result.exit_code == 0, result.output
     assert "traffic  sheet: 1 request in 0 ms" in result.stdout
+
+
+def test_a_dash_reads_stdin(tmp_path: Path) -> None:
+    """Rows as a database gives them: other columns, the newest first, dates as seconds since 1970."""
+    text = "id,service_s,arrival_s\nb,2,1700000060\na,1,1700000000\n"
+    command = [sys.executable, "-m", "app", "sim", "-", "--setup", "0-1", "--policy", "queue_delay"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "traffic  stdin: 2 requests in 1 m 00 s" in done.stdout
+    assert "read     columns not read: 'id'; sorted by arrival: 1 of 2 rows came too late; arrivals are" in done.stdout
+    refused = subprocess.run(command, input="0,1\n", capture_output=True, text=True, timeout=120, check=False)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "gpudeck: stdin: line 1: arrival_s is missing" in refused.stderr
 
 
 def test_what_only_a_shape_has_is_refused_beside_a_recording(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ async def test_newest_snapshot_wins_and_reaches_every_panel() -> None:
 async def test_snapshots_replace_each_other_while_they_wait() -> None:
     first, second = SnapshotArrived(rich(seq=1)), SnapshotArrived(rich(seq=2))
     assert second.can_replace(first)
-    assert not second.can_replace(FeedLost("gone", 1.0))
+    assert not second.can_replace(FeedLost("gone"))
 
 
 async def test_loading_before_the_first_frame() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual.widgets import OptionList
+
 from app.actions import ACTIONS, Where
 from app.present.text import text
 from app.screens.dashboard import DashboardScreen
@@ -120,6 +122,15 @@ async def test_help_lists_every_action_of_the_screen_behind() -> None:
         assert "clock of a lab" not in whole, "this is none"
         await pilot.press("escape")
         assert isinstance(app.screen, DashboardScreen)
+
+
+async def test_the_name_of_an_action_comes_before_mentions_of_the_word() -> None:
+    async with running(rich()) as (app, _, pilot):
+        await pilot.press("colon")
+        await until(lambda: len(app.screen_stack) > 2)
+        await pilot.press(*"settings")
+        found = app.screen.query_one(OptionList)
+        await until(lambda: found.option_count > 1 and "Settings" in str(found.get_option_at_index(0).prompt))
 
 
 async def test_palette_runs_an_action() -> None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from app.client import SocketClient
 from app.demo.pictures import load_pictures
 from app.demo.report import Seen, build, dollars, rows
 from app.demo.scenario import BURST_MAX, BURST_MIN, Picture, Scenario, Unfit, burst, fit
 from app.demo.timeline import Timeline
+from app.demo.tour import TourFailed, run_tour
 from app.loadtest.engine import Reply, summarise
 from orchestrator.contract.base import DOLLAR_U, SECOND_NS
 from orchestrator.contract.endpoint import QueueDelay
 from orchestrator.contract.query import Verification
-from orchestrator.contract.snapshot import CapacityView, Snapshot, TrafficView, WorkerState, WorkerView
-from tests.app.fake_orchestrator import NOW_NS, bill, endpoint, snapshot, worker
+from orchestrator.contract.snapshot import (
+    CapacityView,
+    EngineKind,
+    EngineView,
+    Snapshot,
+    TrafficView,
+    WorkerState,
+    WorkerView,
+)
+from tests.app.fake_orchestrator import NOW_NS, FakeOrchestrator, bill, endpoint, snapshot, worker
 
 S = WorkerState
 
@@ -203,3 +215,15 @@ def test_the_report_reads_well() -> None:
 @pytest.mark.parametrize(("amount_u", "text"), [(0, "0.000000"), (1, "0.000001"), (-1_500_000, "-1.500000")])
 def test_exact_dollars(amount_u: int, text: str) -> None:
     assert dollars(amount_u) == text
+
+
+async def test_without_an_engine_the_tour_says_so_at_once(tmp_path: Path) -> None:
+    silent = EngineView(kind=EngineKind.DOCKER, ok=False, detail="no Docker here")
+    capacity = (CapacityView(gpu_type="L40", total=2, reserved=0, in_use=0),)
+    state = snapshot(endpoint()).model_copy(update={"engine": silent, "capacity": capacity})
+    async with FakeOrchestrator(tmp_path / "s", state=state) as fake:
+        client = SocketClient(tmp_path / "s")
+        with pytest.raises(TourFailed, match="no worker can start: no Docker here"):
+            await run_tour(client, Scenario(), load_pictures(), lambda _: None)
+        await client.aclose()
+    assert fake.commands == []

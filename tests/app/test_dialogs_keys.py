@@ -267,7 +267,7 @@ async def test_a_repeated_answer_without_the_secret_says_what_to_do() -> None:
 
 def test_expiry_and_use_are_told_in_words() -> None:
     now = fakes.NOW_NS
-    told = [keys.state_of(key, now) for key in some_keys()]
+    told = [key.state_at(now) for key in some_keys()]
     assert told == ["revoked", "active", "expired", "active"]
 
 

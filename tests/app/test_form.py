@@ -25,7 +25,6 @@ from orchestrator.contract.limits import RESERVED_SLUGS, slug_problem
 from orchestrator.contract.query import AskQuote, Quote
 from orchestrator.contract.secrets import MASK
 from orchestrator.contract.snapshot import EndpointState, EngineKind, EngineView, ModelView, PriceView
-from orchestrator.core.commands import ROLLING_FIELDS
 from tests.app import fakes
 
 GOOD = Texts(slug="mine", model="sketch", gpu_type="L40")
@@ -287,9 +286,8 @@ def test_keys_have_a_name_and_perhaps_days_to_live() -> None:
             form.key_ttl_s(days)
 
 
-def test_the_form_knows_every_field_and_what_rolls() -> None:
+def test_the_form_knows_every_field() -> None:
     assert set(LABELS) == set(EndpointSpec.model_fields)
-    assert form.ROLLING_FIELDS == ROLLING_FIELDS
     assert {each.name for each in fields(Texts)} == (set(LABELS) | {"threshold"})
 
 

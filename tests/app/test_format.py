@@ -118,7 +118,8 @@ def test_count(number: int, text: str) -> None:
 def test_measurements_that_are_absent_are_never_zero() -> None:
     assert fmt.memory(None) == fmt.percent(None) == fmt.temperature(None) == fmt.power(None, 300_000) == "n/a"
     assert fmt.memory_pair(None, None) == "n/a"
-    assert fmt.memory_pair(None, 45 * 2**30) == "n/a/45.0 GiB"
+    assert fmt.memory_pair(None, 45 * 2**30) == "45.0 GiB"
+    assert fmt.memory_pair(2**30, None) == "1.0/n/a"
     assert fmt.percent(0) == "0%"
 
 

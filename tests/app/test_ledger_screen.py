@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,16 @@ def test_a_private_file_is_whole_or_absent(tmp_path: Path) -> None:
     assert (target.read_text(), target.stat().st_mode & 0o777) == ("x", 0o600)
     with pytest.raises(OSError, match="No such file"):
         write_private(tmp_path / "no" / "s.html", "x")
+    (tmp_path / "link").symlink_to(target)
+    write_private(tmp_path / "link", "y")
+    assert ((tmp_path / "link").is_symlink(), target.read_text()) == (True, "y")
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_private(tmp_path / "pipe", "z")
+    assert os.read(reading, 9) == b"z"
+    os.close(reading)
+    (tmp_path / "folder").mkdir()
+    for folder in (tmp_path / "folder", Path("/")):
+        with pytest.raises(IsADirectoryError):
+            write_private(folder, "x")
+    assert not (tmp_path / "folder.part").exists()

@@ -191,10 +191,10 @@ async def test_the_child_sends_every_request_with_the_key_and_tells_each_reply()
 
 async def test_closing_the_iterator_ends_the_child_at_once() -> None:
     async with gateway(OK) as (url, heads):
-        replies = send_all(Job(url, tuple(n * 0.01 for n in range(3_000))), "k", lambda: None)
+        replies = send_all(Job(url, (0.0, 3_600.0)), "k", lambda: None)
         assert (await anext(replies)).ok
         await replies.aclose()
-        assert len(heads) < 3_000
+        assert len(heads) == 1
 
 
 async def test_a_child_that_fails_says_why() -> None:

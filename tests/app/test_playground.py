@@ -95,8 +95,7 @@ async def test_a_picture_is_drawn_in_the_terminal_and_saved_once(
         assert "▀" in drawn.render_line(0).text
         await pilot.press("ctrl+o")
         saved = tmp_path / "sketch-8be61597.png"
-        await until(saved.exists)
-        assert saved.read_bytes() == png()
+        await until(lambda: saved.exists() and saved.read_bytes() == png(), what="the picture to be saved")
         saved.write_bytes(b"mine")
         await pilot.press("ctrl+o")
         await pilot.pause()

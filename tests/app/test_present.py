@@ -98,7 +98,7 @@ def test_filter_looks_at_name_model_gpu_and_state(needle: str, found: int) -> No
 
 
 def test_chips_carry_glyph_label_tier_and_word() -> None:
-    chips = texts(lanes.chips(fakes.sketch(), fakes.NOW_NS, 200))[0]
+    chips = texts(lanes.lane(fakes.sketch(), fakes.NOW_NS, 200))[-1]
     assert chips == "● w1 B busy   ● w2 B busy   ● w5 A busy   ◐ w7 A starting 8 s"
 
 
@@ -214,6 +214,28 @@ def test_money_shows_the_balances_of_all_accounts() -> None:
 def test_traffic_fills_the_height_it_has() -> None:
     for height in (7, 10, 14, 20):
         assert len(traffic.rows(fakes.sketch(), 60, height, Density.NORMAL)) == height
+
+
+def test_a_figure_never_touches_its_neighbour_where_there_is_little_room() -> None:
+    rich = fakes.account(balance_u=1_235_650_000, per_hour_u=8_010_000)
+    wide, narrow = (texts(money.rows(rich, (), room, 4, Density.COMPACT))[0] for room in (29, 28))
+    assert wide == "balance $1,235.65 now $8.01/h"
+    assert narrow == "$1,235.65        now $8.01/h"
+
+
+def test_two_gpus_in_a_narrow_line_keep_their_figures() -> None:
+    cards = tuple(fakes.gpu(index, temperature_c=71) for index in range(2))
+    (row,) = texts(list(gpus.rows(cards, (), 58, Density.COMPACT)))
+    assert row.count("71°C") == 2
+    assert "…" not in row
+
+
+def test_an_idle_wait_is_no_cold_start() -> None:
+    worker = fakes.sketch().workers[0]
+    start = worker.cold_start.model_copy(update={"healthy_ms": 1_000, "first_byte_ms": 524_000})
+    idle = worker.model_copy(update={"cold_start": start})
+    lines = texts(detail.cold_starts(fakes.sketch().model_copy(update={"workers": (idle,)}), 80))
+    assert lines[1].endswith("1.00 s")
 
 
 def test_cold_start_waterfall_is_on_one_scale() -> None:

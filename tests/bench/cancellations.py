@@ -39,6 +39,7 @@ class Ear(asyncio.Protocol):
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.serial: int | None = None
+        self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -47,7 +48,11 @@ class Ear(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.serial is not None:
             return
-        path, _, serial = data.split(b" ", 2)[1].partition(b"?")
+        self._head += data
+        if b"\r\n\r\n" not in self._head:
+            return
+        path, _, serial = self._head.split(b" ", 2)[1].partition(b"?")
+        self._head = b""
         if path == b"/done":
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
             return
@@ -87,9 +92,11 @@ def deaf_port() -> Iterator[int]:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        yield int(listener.getsockname()[1])
-        for filler in fillers:
-            filler.close()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            for filler in fillers:
+                filler.close()
 
 
 @dataclass

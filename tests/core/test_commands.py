@@ -36,7 +36,7 @@ def spec(**fields: object) -> EndpointSpec:
         ({"gpu_type": "B200"}, RefusalCode.NOT_FOUND, "gpu_type", "has no price"),
         ({"gpu_type": "H100"}, RefusalCode.GPU, "gpu_type", "this host has no H100 (it has: L40)"),
         ({"baseline": 5, "maximum": 5}, RefusalCode.GPU, "baseline", "4 on this host"),
-        ({"maximum": 11}, RefusalCode.LIMIT, "maximum", "limits.workers_max"),
+        ({"maximum": 11}, RefusalCode.LIMIT, "maximum", "raise workers_max in the settings"),
         ({"account": "ghost"}, RefusalCode.NOT_FOUND, "account", "there are: local"),
         ({"model": "vllm"}, RefusalCode.INVALID, "env", "MODEL_ID"),
     ],

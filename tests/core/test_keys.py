@@ -8,6 +8,8 @@ from orchestrator.contract.command import Accepted, CreateAccount, CreateEndpoin
 from orchestrator.contract.endpoint import EndpointChanges, EndpointSpec
 from orchestrator.contract.secrets import MASK, is_secret, masked
 from orchestrator.core import effects as fx
+from orchestrator.core import events as ev
+from orchestrator.core.keys import KEYS_MAX, KEYS_OVER_KEPT
 from orchestrator.core.writes import EndpointSaved, KeyAdded
 from tests.core.world import World
 
@@ -40,6 +42,30 @@ def test_a_scope_outside_the_account_is_refused(slug: str) -> None:
     assert (refusal.code, refusal.field) == ("not_found", "endpoints")
     assert refusal.message == f"endpoints: account local has no endpoint '{slug}'"
     assert world.snapshot().keys == ()
+
+
+def make_keys(world: World, count: int, ttl_s: int | None) -> list[str]:
+    """Ids of the keys that were made, each by a command of its own."""
+    ids = [f"{len(world.state.keys):04d}{number:04d}" for number in range(count)]
+    for key_id in ids:
+        command = CreateKey(id=world.id(), name="call", ttl_s=ttl_s)
+        world.handle(ev.CommandReceived(command, ev.Mint(key_id, key_id.encode())))
+        assert isinstance(world.answers[command.id], Accepted), world.answers[command.id]
+    return ids
+
+
+def test_keys_that_are_over_do_not_count_and_the_oldest_of_them_are_forgotten() -> None:
+    world = World()
+    (lasting,) = make_keys(world, 1, None)
+    short = make_keys(world, KEYS_MAX - 1, 60)
+    refusal = world.refused(CreateKey(id=world.id(), name="one too many"))
+    assert (refusal.code, refusal.field) == ("limit", "name")
+    world.advance(60)
+    (newest,) = make_keys(world, 1, None)
+    assert list(world.state.keys) == [lasting, *short[-KEYS_OVER_KEPT:], newest]
+    withdrawn = [e.key_id for e in world.effects if isinstance(e, fx.WithdrawKey)]
+    assert withdrawn == short[:-KEYS_OVER_KEPT]
+    assert {grant.key_id for grant in world.table.keys.values()} == set(world.state.keys)
 
 
 def test_secrets_are_masked_in_the_snapshot_and_kept_for_the_workers() -> None:

@@ -92,13 +92,14 @@ def test_never_more_than_the_maximum() -> None:
     keep_s=st.sampled_from([0.0, 15.0, 300.0]),
     shape=st.sampled_from([Shape(0, 1, 1), Shape(0, 5, 1), Shape(2, 4, 4)]),
     cancels=st.booleans(),
+    in_bursts=st.booleans(),
     cuts=st.lists(st.integers(0, 60), max_size=4),
 )
 def test_portions_do_not_matter(
-    gaps_s: list[float], fill: float, keep_s: float, shape: Shape, cancels: bool, cuts: list[int]
+    gaps_s: list[float], fill: float, keep_s: float, shape: Shape, cancels: bool, in_bursts: bool, cuts: list[int]
 ) -> None:
     """However the arrivals are split into calls, the shadow comes out the same; nothing is lost and no sum falls."""
-    rule, times = Rule(fill, keep_s, 0.5, 0, cancels), Times((3.0, 40.0, 0.5), (20.0, 5.0, 200.0))
+    rule, times = Rule(fill, keep_s, 0.5, 0, cancels, in_bursts), Times((3.0, 40.0, 0.5), (20.0, 5.0, 200.0), 14.5)
     arrivals_s = [sum(gaps_s[: n + 1]) for n in range(len(gaps_s))]
     whole = play(born(shape, 0.0), rule, shape, arrivals_s, times)
     shadow, at = born(shape, 0.0), 0

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from orchestrator.clock import system_now
-from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.deferred import RequestState
 from orchestrator.deferred.courier import Courier
 from orchestrator.deferred.desk import DeferredDesk
@@ -22,27 +20,11 @@ from tests.waiting import until
 LOCAL = read_allowance(["127.0.0.0/8", "localhost"])
 
 
-class Clock:
-    """The system's clock, plus what the test has skipped."""
-
-    def __init__(self) -> None:
-        self._now = system_now()
-        self._skipped_ns = 0
-
-    def __call__(self) -> int:
-        return self._now() + self._skipped_ns
-
-    def skip(self, seconds: float) -> None:
-        self._skipped_ns += int(seconds * SECOND_NS)
-
-
 class DeferredRig(Rig):
     """`reopen` is what a new orchestrator does over the same file."""
 
     def __init__(self, directory: Path, bounds: Bounds, allowance: Allowance, tls: ssl.SSLContext | None) -> None:
         super().__init__()
-        self.clock = Clock()
-        self.now: Callable[[], int] = self.clock
         self.directory = directory
         self.bounds = bounds
         self.allowance = allowance
@@ -90,7 +72,7 @@ class DeferredRig(Rig):
 
     async def until_state(self, request_id: str, state: RequestState) -> dict[str, object]:
         """Wait for the state; the call as it is told then."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (told := await self.told(request_id))["state"] != state:
                 assert told["state"] in ("QUEUED", "PROCESSING"), told
                 await asyncio.sleep(0.01)

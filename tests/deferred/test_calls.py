@@ -13,7 +13,8 @@ from orchestrator.contract.deferred import RequestState
 from orchestrator.core.lane import Closed, Slot
 from orchestrator.core.routing import KeyGrant
 from tests.deferred.rig import DeferredRig
-from tests.gateway.rig import KEY, OTHER_KEY, free_port
+from tests.gateway.rig import KEY, OTHER_KEY
+from tests.ports import free_port
 from tests.waiting import until
 
 COMPLETED, FAILED, QUEUED = RequestState.COMPLETED, RequestState.FAILED, RequestState.QUEUED

@@ -28,16 +28,19 @@ class Cramped:
 
     def __init__(self, rig: DeferredRig) -> None:
         self._store = rig.store
+        self._standing = threading.Event()
         self._gate = threading.Event()
 
     async def stop(self, room_pages: int = ROOM_PAGES) -> None:
         def stand(db: sqlite3.Connection) -> None:
             (pages,) = db.execute("PRAGMA page_count").fetchone()
             db.execute(f"PRAGMA max_page_count = {pages + room_pages}")
-            self._gate.wait(60)
+            self._standing.set()
+            self._gate.wait(120)
 
         self._store._submit(stand)
-        await until(lambda: self.waiting == 0, what="the thread to stand still")
+        # Not when the queue is empty: who has taken one job looks for more of them before it begins.
+        await until(self._standing.is_set, what="the thread to stand still")
 
     @property
     def waiting(self) -> int:

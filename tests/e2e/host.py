@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import uuid
@@ -24,14 +23,9 @@ from orchestrator.contract.frames import SnapshotAnswer
 from orchestrator.contract.places import Places, places
 from orchestrator.contract.query import AskSnapshot, AskVerify, Verification
 from orchestrator.contract.snapshot import EndpointView, Snapshot, WorkerState
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def new_id() -> str:

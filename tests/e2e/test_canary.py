@@ -102,7 +102,7 @@ async def test_secrets_stay_where_they_belong(host: MailedHost, canaries: Canari
     if host.engine == "docker":
         for worker in workers:
             _inspect(canaries, str(worker.engine_ref))
-        _search_handover(canaries, host.home, {worker.id for worker in workers})
+        await _search_handover(canaries, host.home, {worker.id for worker in workers})
     await host.accept(Shutdown(id=new_id(), mode="drain"))
     assert host.process is not None
     await asyncio.to_thread(host.process.wait, 60)
@@ -232,13 +232,13 @@ def _inspect(canaries: Canaries, container: str) -> None:
     assert canaries.found_in(json.dumps(shown).encode()) == []
 
 
-def _search_handover(canaries: Canaries, home: Path, workers: set[str]) -> None:
+async def _search_handover(canaries: Canaries, home: Path, workers: set[str]) -> None:
     """One file per running worker, behind a door that only we can pass."""
     directory = home / "run" / "secrets"
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    files = list(directory.iterdir())
-    assert {file.stem for file in files} == workers
-    assert all(canaries.found_in(file.read_bytes()) == ["token"] for file in files)
+    # That of the worker before goes with its container, after the books know of its end.
+    await until(lambda: {file.stem for file in directory.iterdir()} == workers, what="one file per running worker")
+    assert all(canaries.found_in(file.read_bytes()) == ["token"] for file in directory.iterdir())
 
 
 def _search_files(canaries: Canaries, home: Path) -> None:

@@ -119,7 +119,7 @@ async def test_a_disabled_endpoint_is_waited_for_and_a_deleted_one_is_not(host: 
     await host.create("1-1")
     await host.until_ready(1)
     async with host.http() as http:
-        first = (await http.post("/v2/echo", json={"latency_s": 2})).json()["request_id"]
+        first = (await http.post("/v2/echo", json={"latency_s": 4})).json()["request_id"]
         second = (await http.post("/v2/echo", json={})).json()["request_id"]
         await until_processing(host, first)
         await host.accept(DisableEndpoint(id=new_id(), slug="echo"))
@@ -128,7 +128,7 @@ async def test_a_disabled_endpoint_is_waited_for_and_a_deleted_one_is_not(host: 
         assert waiting.state is RequestState.QUEUED
         await host.accept(EnableEndpoint(id=new_id(), slug="echo"))
         assert (await until_over(host, second)).state is RequestState.COMPLETED
-        third = (await http.post("/v2/echo", json={"latency_s": 2})).json()["request_id"]
+        third = (await http.post("/v2/echo", json={"latency_s": 4})).json()["request_id"]
         fourth = (await http.post("/v2/echo", json={})).json()["request_id"]
         await until_processing(host, third)
         await host.accept(DeleteEndpoint(id=new_id(), slug="echo"))

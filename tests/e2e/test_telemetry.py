@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.host import Host, free_port
+from tests.e2e.host import Host
+from tests.ports import free_port
 
 
 async def test_metrics_and_access_log_tell_what_happened(tmp_path: Path) -> None:

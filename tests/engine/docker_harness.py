@@ -100,7 +100,7 @@ class DockerHarness:
         return worker_spec(self.instance, n, model, ECHO_STARTUP_S=str(startup_s))
 
     async def settle_healthy(self, worker: Observed) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await self.engine.healthy(worker, "/health", 2.0):
                 await asyncio.sleep(0.02)
 
@@ -146,7 +146,7 @@ class DockerHarness:
 
 
 async def until_logged(world: DockerHarness, worker_id: str, text: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not any(text in line for line in await world.engine.logs(worker_id, tail=50)):
             await asyncio.sleep(0.02)
 

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 ECHO = ("{python}", "-m", "orchestrator.worker", "echo", "--host", "{host}", "--port", "{port}")
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
-HEALTHY_S = 40.0
+HEALTHY_S = 60.0
 
 
 def missing() -> str | None:
@@ -157,7 +157,7 @@ class ProcessHarness:
 
     async def leftovers(self) -> list[str]:
         try:
-            await until(lambda: not self.processes(), timeout_s=5)
+            await until(lambda: not self.processes(), timeout_s=30)
         except AssertionError:
             return [f"process {pid}" for pid in self.processes()]
         return sorted(str(entry.name) for entry in self.directory.iterdir())

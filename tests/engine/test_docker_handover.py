@@ -68,7 +68,7 @@ async def test_a_worker_that_is_restarted_by_hand_still_has_its_secret(world: Do
     await world.reopen()
     await world.engine.list_workers()
     await world.on_thread(lambda: world.api.start(world.container("w-1")))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await world.engine.logs("w-1", 10) != [f"{TOKEN} [] 1"] * 2:
             pass
 

@@ -85,7 +85,7 @@ async def test_without_an_engine_every_call_says_so(tmp_path: Path) -> None:
         with pytest.raises(EngineUnavailable):
             await engine.stop("w-1", grace_s=1.0)
     finally:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await engine.close()
     assert changes == []
     with pytest.raises(EngineUnavailable, match="closed"):
@@ -112,10 +112,8 @@ async def test_an_engine_that_never_answers_does_not_hold_up_the_close(tmp_path:
     engine = DockerEngine("abc", system_now(), f"unix://{tmp_path}/hung.sock", secrets=tmp_path / "secrets")
     await engine.open(lambda *_: None)
     await until(lambda: connections, what="the event reader's connection")
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    await engine.close()
-    assert loop.time() - began < 3.0
+    async with asyncio.timeout(20):  # a fraction of the time for which a call waits
+        await engine.close()
     for writer in connections:
         writer.transport.abort()
     server.close()
@@ -139,7 +137,7 @@ async def test_the_engine_may_die_and_come_back(private_engine: PrivateEngine, t
         assert not (await engine.probe()).ok
         assert changes == []
         await asyncio.to_thread(private_engine.start)
-        await until(lambda: ("", None) in changes, 15, "the second connection")
+        await until(lambda: ("", None) in changes, what="the second connection")
         assert await engine.list_workers() == []
         assert (await engine.probe()).ok
     finally:

@@ -30,7 +30,7 @@ def test_a_shell_reads_the_very_values_and_gives_its_place_to_the_program(tmp_pa
     script = WRAPPER[2].replace("/run/secrets/gpudeck.env", str(file))
     program = ["/bin/sh", "-c", 'echo "$0 $1 $$"; env -0', "a b", "$x"]
     shell = subprocess.Popen([WRAPPER[0], "-c", script, WRAPPER[3], *program], stdout=subprocess.PIPE, env={})
-    out, _ = shell.communicate(timeout=10)
+    out, _ = shell.communicate(timeout=60)
     said, _, listing = out.partition(b"\n")
     assert said.decode() == f"a b $x {shell.pid}", "the arguments as they were, in the same process"
     found = dict(line.split("=", 1) for line in listing.decode().split("\0") if line)
@@ -39,7 +39,7 @@ def test_a_shell_reads_the_very_values_and_gives_its_place_to_the_program(tmp_pa
 
 def test_without_its_file_the_program_is_not_started(tmp_path: Path) -> None:
     script = WRAPPER[2].replace("/run/secrets/gpudeck.env", str(tmp_path / "none"))
-    ended = subprocess.run([WRAPPER[0], "-c", script, WRAPPER[3], "echo", "ran"], capture_output=True, timeout=10)
+    ended = subprocess.run([WRAPPER[0], "-c", script, WRAPPER[3], "echo", "ran"], capture_output=True, timeout=60)
     assert (ended.returncode != 0, ended.stdout) == (True, b"")
 
 

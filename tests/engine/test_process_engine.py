@@ -256,6 +256,21 @@ async def test_workers_of_another_instance_are_not_ours(build: Build) -> None:
     assert (await inspected(harness)).exit is None
 
 
+async def test_a_models_command_gets_the_endpoints_variables_and_no_secret(build: Build) -> None:
+    harness = build()
+    harness.process = ("{python}", "-c", "print('{GREETING}')", "{A_TOKEN}")
+    await harness.open()
+    for env, fault in (({"GREETING": "hi"}, Fault.REFUSED), ({"A_TOKEN": CANARY}, Fault.MODEL_UNSUPPORTED)):
+        with pytest.raises(EngineError) as refusal:
+            await harness.engine.start(harness.spec(1, env=env))
+        assert refusal.value.fault is fault
+        assert refusal.value.message.startswith("env.A_TOKEN: ")
+    assert await harness.engine.list_workers() == []
+    harness.process = harness.process[:-1]
+    await harness.engine.start(harness.spec(1, env={"GREETING": "hello there"}))
+    assert (await evidence(harness, "w-1")).log[-1] == "hello there"
+
+
 @pytest.mark.parametrize("worker_id", ["../outside", "", ".hidden", "a/b", "x\0y"])
 async def test_an_id_that_is_no_name_reaches_no_file(build: Build, worker_id: str) -> None:
     harness = build()
@@ -293,7 +308,7 @@ async def test_a_paused_model_is_seen(build: Build) -> None:
     worker = await begin(harness)
     os.kill(int(worker.engine_ref), signal.SIGSTOP)
     loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + 10
+    deadline_s = loop.time() + 60
     while not (await inspected(harness)).paused:
         assert loop.time() < deadline_s
     os.kill(int(worker.engine_ref), signal.SIGCONT)

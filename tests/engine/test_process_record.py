@@ -13,7 +13,6 @@ from orchestrator.engine.process_record import (
     ShimRecord,
     SpecRecord,
     address_in_use,
-    model_arguments,
     model_environment,
     read_record,
     recorded_exit,
@@ -23,13 +22,6 @@ from orchestrator.engine.process_record import (
 from tests.engine.virtual_harness import VirtualHarness
 
 SHIM = ShimRecord(shim_pid=7, shim_ticks=70, boot_id="boot", model_pid=8, model_ticks=80, started_ns=5)
-
-
-def test_only_the_three_placeholders_are_replaced() -> None:
-    process = ("{python}", "--port={port}", "{host}:{port}", '{"json": {"a": 1}}', "{}", "{other}")
-    assert model_arguments(process, "/usr/bin/{port}", 80) == [
-        "/usr/bin/{port}", "--port=80", "127.0.0.1:80", '{"json": {"a": 1}}', "{}", "{other}",
-    ]  # fmt: skip
 
 
 def test_what_an_endpoint_sets_wins_over_the_model_but_not_over_ours() -> None:

@@ -79,7 +79,7 @@ async def test_children_that_left_the_group_end_with_the_model(build: Build) -> 
     assert len(harness.processes()) == 3
     await harness.crash("w-1", "sigkill")
     await evidence(harness, "w-1")
-    await until(lambda: not harness.processes(), timeout_s=2)
+    await until(lambda: not harness.processes())
 
 
 async def test_a_free_lease_ends_the_worker_and_a_held_one_does_not(build: Build) -> None:
@@ -156,7 +156,7 @@ async def test_a_second_stop_can_shorten_the_grace(build: Build) -> None:
     log = harness.directory / "w-1" / "log"
     await until(lambda: b"SIGTERM" in log.read_bytes())
     other = asyncio.create_task(harness.engine.stop("w-1", grace_s=0.4))
-    ends = await asyncio.wait_for(asyncio.gather(patient, other), timeout=15)
+    ends = await asyncio.wait_for(asyncio.gather(patient, other), timeout=60)
     assert ends[0] is not None
     assert ends[0] == ends[1]
     assert ends[0].log.count("SIGTERM") == 1, "a second one makes many servers drop their requests"
@@ -247,6 +247,9 @@ asyncio.run(main())
 async def test_the_log_is_capped_and_read_across_its_parts(build: Build) -> None:
     harness = build("chatty")
     await begin(harness, env={"CHATTY_MB": "21"})
+    async with asyncio.timeout(60):  # it serves once all is in the pipe; the supervisor may have some of it to read
+        while await harness.engine.logs("w-1", tail=1) != ["last line"]:
+            await asyncio.sleep(0.02)
     path = harness.directory / "w-1"
     sizes = [(path / name).stat().st_size for name in ("log", "log.1")]
     assert max(sizes) < LOG_BYTES_MAX + 256 * 1024

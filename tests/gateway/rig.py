@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from orchestrator.clock import system_now
+from orchestrator.contract.base import SECOND_NS
 from orchestrator.contract.endpoint import Visibility
 from orchestrator.core.lane import Lane, Slot
 from orchestrator.core.routing import KeyGrant, Route, RoutingTable
 from orchestrator.core.traffic import Meter
+from orchestrator.gateway.inbound import ClientConnection
 from orchestrator.gateway.limits import Access, Limits
 from orchestrator.gateway.server import Gateway
 from tests.gateway.upstreams import Upstream
@@ -119,11 +121,26 @@ class Caller:
         self.writer.transport.abort()
 
 
+class Clock:
+    """The system's clock, plus what the test has skipped."""
+
+    def __init__(self) -> None:
+        self._now = system_now()
+        self._skipped_ns = 0
+
+    def __call__(self) -> int:
+        return self._now() + self._skipped_ns
+
+    def skip(self, seconds: float) -> None:
+        self._skipped_ns += int(seconds * SECOND_NS)
+
+
 class Rig:
     """Everything a test needs; `finish` checks that nothing is left behind."""
 
     def __init__(self) -> None:
-        self.now = system_now()
+        self.clock = Clock()
+        self.now: Callable[[], int] = self.clock
         self.table = RoutingTable(ready=True)
         self.table.keys[hashlib.sha256(KEY.encode()).digest()] = KeyGrant("k1", "local")
         self.table.keys[hashlib.sha256(OTHER_KEY.encode()).digest()] = KeyGrant("k2", "other")
@@ -147,6 +164,13 @@ class Rig:
             await self.gateway.close()
         self.gateway = Gateway(self.table, self.now, replace(limits or Limits(), sweep_s=sweep_s), access)
         await self.gateway.start("127.0.0.1", 0)
+
+    async def skip(self, seconds: float) -> None:
+        """Let time pass at once, and return when the deadlines have been looked at. A test that makes a deadline short
+        instead has to be faster than it, and not every machine is."""
+        self.clock.skip(seconds)
+        then_ns = self.now()
+        await until(lambda: self.gateway.hub.coarse_ns >= then_ns, what="the deadlines to be looked at")
 
     def add_route(
         self, slug: str, *, queue_limit: int = 1_000, queue_bytes_limit: int = 1 << 30, **changes: object
@@ -172,6 +196,12 @@ class Rig:
         caller = Caller(*await asyncio.open_connection("127.0.0.1", self.gateway.port))
         self.callers.append(caller)
         return caller
+
+    async def client(self) -> ClientConnection:
+        """The gateway's end of the only client connection, once it has been accepted."""
+        await until(lambda: len(self.gateway.clients) == 1, what="the gateway to have one client")
+        (client,) = self.gateway.clients
+        return client
 
     async def call(self, method: str, target: str, *lines: str, body: bytes = b"", key: str | None = KEY) -> Reply:
         """One request on a connection of its own."""
@@ -200,9 +230,3 @@ class Rig:
         for upstream in self.upstreams:
             await until(lambda up=upstream: up.open == 0, what=f"connections to {upstream.name} to close")
             await upstream.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

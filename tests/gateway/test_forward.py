@@ -191,7 +191,7 @@ async def test_a_flood_of_pipelined_requests_waits_outside(rig: Rig) -> None:
     await until(lambda: a.seen)
     for _ in range(200):
         caller.request("GET", "/healthz", f"x-pad: {'x' * 8_000}")
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     await until(lambda: not client.transport.is_reading(), what="the client to be held")
     a.gate.set()
     assert len((await caller.reply()).body) == 200
@@ -291,7 +291,7 @@ async def test_small_answers_to_a_client_that_does_not_read_are_held_too(rig: Ri
 
 async def held_at(rig: Rig) -> int:
     """Bytes the gateway holds for its one client, once that stays the same."""
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     before = -1
     async with asyncio.timeout(PATIENCE_S):
         while (size := client.transport.get_write_buffer_size()) != before or not size:

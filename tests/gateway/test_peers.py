@@ -199,8 +199,7 @@ def test_without_a_choice_the_defaults_hold(tmp_path: Path) -> None:
 async def test_the_kernel_asks_silent_peers_for_a_sign_of_life(rig: Rig) -> None:
     """A client whose host is gone sends no end: without this it would keep its place in the queue."""
     await rig.caller()
-    await until(lambda: rig.gateway.clients)
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     sock = client.transport.get_extra_info("socket")
     with socket.socket(fileno=os.dup(sock.fileno())) as twin:
         assert twin.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

@@ -11,8 +11,9 @@ import pytest
 from orchestrator.core.lane import Closed, Slot
 from orchestrator.gateway.limits import Limits
 from orchestrator.gateway.sockets import reset_on_close
-from tests.gateway.rig import Caller, Rig, free_port
+from tests.gateway.rig import Caller, Rig
 from tests.gateway.upstreams import Upstream
+from tests.ports import free_port
 from tests.waiting import until
 
 MIB = 1024**2
@@ -143,7 +144,7 @@ async def test_a_large_body_waits_and_then_arrives_whole(rig: Rig, spool_bytes: 
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
     caller.request("POST", "/v1/sketch/body", framing)
     sending = asyncio.ensure_future(send_all(caller, b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body))
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     if spool_bytes:
         await until(sending.done, what="the client to be done")
         assert rig.gateway.hub.disk.left < spool_bytes - len(body) // 2
@@ -191,7 +192,7 @@ async def test_a_full_disk_holds_the_client_and_loses_nothing(rig: Rig, monkeypa
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch/body", f"Content-Length: {len(body)}")
     sending = asyncio.ensure_future(send_all(caller, body))
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     await until(lambda: not client.transport.is_reading(), what="the client to be held")
     await rig.workers("a")
     assert (await caller.reply()).body == body
@@ -283,8 +284,7 @@ async def test_a_held_client_that_leaves_the_queue_is_noticed(rig: Rig) -> None:
     caller = await rig.caller()
     caller.request("POST", "/v1/sketch", "Content-Length: 50000")
     caller.send(b"x" * 2_000)
-    await until(lambda: rig.gateway.clients)
-    (client,) = rig.gateway.clients
+    client = await rig.client()
     await until(lambda: not client.transport.is_reading())
     caller.send(b"x" * 1_000)
     assert rig.lane.queued == 1

@@ -103,9 +103,8 @@ async def test_a_request_keeps_the_execution_timeout_it_began_with(rig: Rig) -> 
     caller = await rig.caller()
     caller.request("GET", "/v1/sketch/slow")
     await until(lambda: len(a.seen) == 1)
-    rig.route.execution_timeout_s = 0.01
-    since_ns = rig.now()
-    await until(lambda: rig.now() - since_ns > 100_000_000)
+    rig.route.execution_timeout_s = 1
+    await rig.skip(2)
     a.gate.set()
     assert (await caller.reply()).status == 200
 

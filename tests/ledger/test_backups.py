@@ -25,6 +25,7 @@ from orchestrator.lock import DirectoryLock
 from tests.ledger.crash_batches import batch
 from tests.ledger.crash_batches import opening as first_batch
 from tests.ledger.samples import T0, Wall, account, opened
+from tests.waiting import until_sync
 
 LATER = Wall(T0 + 3_600 * SECOND_NS)
 DAY_NS = 86_400 * SECOND_NS
@@ -103,12 +104,11 @@ def test_closing_during_a_backup_leaves_no_half(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(backups, "STEP_PAGES", 1)
     ledger = SqliteLedger(path, LATER)
     waiting = threading.Event()
-    ledger.write((topup(1),)).add_done_callback(lambda _: waiting.wait(10))
+    ledger.write((topup(1),)).add_done_callback(lambda _: waiting.wait(60))
     backup, last = ledger.back_up(), ledger.write((topup(2),))
     closing_thread = threading.Thread(target=ledger.close)
     closing_thread.start()
-    while not ledger._closed:
-        pass
+    until_sync(lambda: ledger._jobs.qsize() == 3, what="backup, write and end to be queued")
     waiting.set()
     closing_thread.join()
     with pytest.raises(LedgerError, match="closed before its backup was complete"):

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.contract.base import DOLLAR_U, HOUR_NS, SECOND_NS
 from orchestrator.contract.command import Accepted, RefusalCode, Refused
 from orchestrator.contract.snapshot import EventView, Tier
+from orchestrator.core.keys import KEYS_OVER_KEPT
 from orchestrator.core.writes import (
     AccountOpened,
     CommandDone,
@@ -295,3 +296,15 @@ def test_the_newest_two_hundred_events_are_loaded(tmp_path: Path) -> None:
         ledger.write([EventNoted(EVENT.model_copy(update={"seq": n})) for n in range(250)]).result()
         events = ledger.load().result().events
     assert [event.seq for event in events] == list(range(50, 250))
+
+
+def test_keys_in_force_are_loaded_and_the_newest_of_those_that_are_over(tmp_path: Path) -> None:
+    over = KEYS_OVER_KEPT + 3
+    with opened(tmp_path / "ledger.db", Wall(T0 + HOUR_NS)) as ledger:
+        ledger.write(account()).result()
+        keys = [KeyAdded(f"k{n}", "local", "call", n.to_bytes(32), T0 + n, T0 + S) for n in range(over)]
+        lasting = KeyAdded("old", "local", "laptop", b"o" * 32, T0 - 1, None)
+        just = KeyAdded("just", "local", "ci", b"j" * 32, T0 - 1, T0 + HOUR_NS + 1)
+        ledger.write((lasting, just, *keys, KeyRevoked("k0", T0 + S))).result()
+        loaded = ledger.load().result().keys
+    assert [key.key_id for key in loaded] == ["old", "just", *(f"k{n}" for n in range(3, over))]

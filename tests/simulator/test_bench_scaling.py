@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bench import scaling
-from orchestrator.bench.scaling_cells import Cell, Measured, Shelf, cells_of, measure, measure_all
+from orchestrator.bench.scaling_cells import Cell, Measured, Shelf, Task, cells_of, measure, measure_all, unmeasured
 from orchestrator.bench.scaling_field import AUTO, WISH, contender_of, contenders, meaning, version
 from orchestrator.bench.scaling_report import Scope, document, text
 from orchestrator.bench.scaling_score import (
@@ -146,12 +146,28 @@ def test_words_and_form_are_no_other_code() -> None:
 def test_a_second_run_measures_nothing(tmp_path: Path, folder: Path) -> None:
     scenario = Scenario(folder / "mine.csv", read_trace(folder / "mine.csv"), Setup(0, 5))
     wanted = dict.fromkeys(cells_of(scenario, 30.0, 2), ("KPA", "nobody waits", "bound, v 1"))
-    said: list[str] = []
-    first = measure_all(wanted, Shelf(tmp_path / "kept"), 1, said.append)
-    assert said[0] == "6 simulations to do, 0 remembered"
-    said.clear()
-    assert measure_all(wanted, Shelf(tmp_path / "kept"), 1, said.append) == first
-    assert not said
+    done: list[Task] = []
+    first = measure_all(wanted, Shelf(tmp_path / "kept"), 1, done.append)
+    assert sum(len(names) for _, names in done) == len(first) == 6
+    done.clear()
+    assert measure_all(wanted, Shelf(tmp_path / "kept"), 1, done.append) == first
+    assert not done
+    more = dict.fromkeys(wanted, ("KPA", "10 s idle"))
+    assert [names for _, names in unmeasured(more, Shelf(tmp_path / "kept"))] == [["10 s idle"], ["10 s idle"]]
+
+
+def test_long_traces_come_first(folder: Path) -> None:
+    """A long one that came last would keep one core busy while the others wait."""
+    cells = [Cell("f", str(requests), Setup(0, 5), 30.0, 1, requests) for requests in (5, 900, 40)]
+    tasks = unmeasured(dict.fromkeys(cells, ("KPA", "10 s idle", "Modal", "HF Endpoints", "Baseten")), Shelf(None))
+    assert [(cell.requests, len(names)) for cell, names in tasks] == [
+        (900, 4),
+        (900, 1),
+        (40, 4),
+        (40, 1),
+        (5, 4),
+        (5, 1),
+    ]
 
 
 def test_processes_give_what_one_gives(folder: Path) -> None:
@@ -337,6 +353,22 @@ def test_a_bad_row_names_file_line_and_column(folder: Path, capsys: pytest.Captu
     (folder / "mine.csv").write_text("arrival_s,service_s\n0,1\n1,slow\n", encoding="utf-8")
     assert scaling.main(["--traces", str(folder)]) == 1
     assert "mine.csv: line 3: service_s: 'slow' is no number of seconds" in capsys.readouterr().err
+
+
+def test_what_reading_made_of_a_file_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same reader as that of `gpudeck sim`."""
+    (folder / "log.csv").write_text("id,service_s,arrival_s\nb,2,1700000060\na,1,1700000000\n", encoding="utf-8")
+    arguments = ["--traces", str(folder), "--only", "log", "--policy", "KPA", "--cold", "30", "--seeds", "1"]
+    assert scaling.main([*arguments, "--jobs", "1", "--no-cache"]) == 0
+    shown = capsys.readouterr()
+    told = (
+        "columns not read: 'id'; sorted by arrival: 1 of 2 rows came too late; arrivals are seconds since 1970: counted"
+    )
+    assert f"  log: {told} from the first, 1700000000.000\n" in shown.out
+    assert " s per 10,000 requests of a scenario, median and seed\n" in shown.out
+    assert "then some" not in shown.err, "nobody is searched for a policy that is named"
+    assert scaling.main([*arguments, "--jobs", "1", "--no-cache", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["read"]["log"].startswith(told)
 
 
 def test_the_program_passes_its_options_on(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,50 @@ def test_a_file_is_read_plain_and_packed(tmp_path: Path) -> None:
     assert (len(plain), plain.span_s, plain.work_s) == (3, 8554.5, pytest.approx(49.0))
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (HEADER + "0,2\n3,4\n9.5,1\n", ()),
+        ("service_s,arrival_s\n2,0\n4,3\n1,9.5\n", ()),
+        (" Arrival_S , SERVICE_S\n0,2\n3,4\n9.5,1\n", ()),
+        ("id,service_s,tokens,arrival_s\na,2,,0\nb,4,7,3\nc,1,,9.5\n", ("columns not read: 'id, tokens'",)),
+        (HEADER + "3,4\n0,2\n9.5,1\n", ("sorted by arrival: 1 of 3 rows came too late",)),
+        (
+            HEADER + "1700000003,4\n1700000000,2\n1700000009.5,1\n",
+            (
+                "sorted by arrival: 1 of 3 rows came too late",
+                "arrivals are seconds since 1970: counted from the first, 1700000000.000",
+            ),
+        ),
+    ],
+)
+def test_what_can_only_mean_one_thing_is_read_and_told(tmp_path: Path, text: str, told: tuple[str, ...]) -> None:
+    plain = Trace("t", (0, 3 * SECOND_NS, 9_500_000_000), (2 * SECOND_NS, 4 * SECOND_NS, SECOND_NS))
+    found = read_trace(written(tmp_path, text))
+    assert (found, found.told) == (plain, told)
+    assert found.digest == plain.digest
+
+
+def test_a_gap_before_the_first_request_stays(tmp_path: Path) -> None:
+    """Baseline workers are paid for in it."""
+    found = read_trace(written(tmp_path, HEADER + "7200,1\n7201,1\n"))
+    assert found.arrival_ns == (7_200 * SECOND_NS, 7_201 * SECOND_NS)
+    assert found.told == ("nothing comes in the first 7,200 s: they count as quiet time",)
+
+
+def test_a_file_s_name_reaches_no_terminal_raw(tmp_path: Path) -> None:
+    found = read_trace(written(tmp_path, HEADER + "0,1\n", "a\x1b[31mb.csv"))
+    assert found.name == "a\N{REPLACEMENT CHARACTER}[31mb"
+    with pytest.raises(TraceError) as refused:
+        read_trace(written(tmp_path, "", "a\x1b[31mb.csv"))
+    assert str(refused.value).isprintable()
+
+
+def test_rows_of_one_instant_keep_their_order(tmp_path: Path) -> None:
+    found = read_trace(written(tmp_path, HEADER + "5,9\n1,3\n1,1\n1,2\n"))
+    assert found.service_ns == tuple(seconds * SECOND_NS for seconds in (3, 1, 2, 9))
+
+
 def test_the_digest_names_the_content() -> None:
     one, other = trace_of("a", [(0, 1), (2, 3)]), trace_of("b", [(2, 3), (0, 1)])
     assert one.digest == other.digest
@@ -39,16 +83,30 @@ def test_the_digest_names_the_content() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "line 1: the header must be arrival_s,service_s, not ''"),
-        ("arrival,service\n0,1\n", "line 1: the header must be arrival_s,service_s, not 'arrival,service'"),
+        ("", "line 1: arrival_s is missing: the header must have arrival_s and service_s, not ''"),
+        ("arrival,service\n0,1\n", "line 1: arrival_s is missing: the header must have arrival_s and service_s, not"),
+        ("0,1\n1,1\n", "line 1: arrival_s is missing"),
+        ("arrival_s,service\n0,1\n", "line 1: service_s is missing"),
+        ("arrival_s,service_s,ARRIVAL_S\n0,1,0\n", "line 1: arrival_s is there more than once"),
         (HEADER, "no requests below the header"),
-        (HEADER + "0,1\n1\n", "line 3: 1 columns, must be 2: arrival_s,service_s"),
+        (HEADER + "0,1\n1\n", "line 3: 1 columns, the header has 2"),
         (HEADER + "0,1,2\n", "line 2: 3 columns"),
         (HEADER + "0,1\nx\x1b[31m,1\n", r"line 3: arrival_s: 'x\x1b[31m' is no number of seconds from 0 to 316224000"),
         (HEADER + "0,1\n1,-1\n", "line 3: service_s: '-1' is no number of seconds from 0 to 86400"),
         (HEADER + "0,nan\n", "line 2: service_s: 'nan' is no number"),
+        (HEADER + "1_0,1\n", "line 2: arrival_s: '1_0' is no number of seconds from 0 to 316224000, nor of"),
         (HEADER + "0,inf\n", "line 2: service_s: 'inf' is no number"),
-        (HEADER + "5,1\n4.9,1\n", "line 3: arrival_s: '4.9' is before the line above it (5 s)"),
+        (HEADER + "2025-11-02T00:00:00Z,1\n", "line 2: arrival_s: '2025-11-02T00:00:00Z' is no number of seconds"),
+        (
+            HEADER + "1700000000000,1\n",
+            "line 2: arrival_s: '1700000000000' is no number of seconds from 0 to 316224000",
+        ),
+        (
+            HEADER + "5,1\n\n1700000000,1\n",
+            "line 4: arrival_s: '1700000000' counts since 1970, line 2 from the trace's",
+        ),
+        (HEADER + "1700000000,1\n5,1\n", "line 3: arrival_s: '5' counts from the trace's beginning, line 2 since 1970"),
+        (HEADER + "1000000000,1\n1400000000,1\n", "arrival_s: from first to last more than 316224000 seconds"),
     ],
 )
 def test_a_bad_file_is_refused_by_line_and_column(tmp_path: Path, text: str, said: str) -> None:

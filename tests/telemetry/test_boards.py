@@ -25,8 +25,8 @@ from orchestrator.telemetry.exposition import render
 from orchestrator.telemetry.metrics import Backlog, Doors, Metrics
 from orchestrator.telemetry.server import MetricsServer
 from tests.app.fake_orchestrator import snapshot
-from tests.e2e.host import free_port
 from tests.gateway.rig import Rig
+from tests.ports import free_port
 from tests.telemetry.test_metrics import parsed
 
 ASSETS = asset_root()
@@ -124,8 +124,8 @@ async def test_a_real_prometheus_scrapes_and_evaluates_everything(rig: Rig, tmp_
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as http:
-            async with asyncio.timeout(60):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60) as http:
+            async with asyncio.timeout(120):
                 while not await ask(http, 'up{job="gpudeck"} == 1'):
                     assert child.poll() is None
                     await asyncio.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -71,6 +72,21 @@ def test_a_signal_before_the_first_picture_leaves_it_too(home: Path) -> None:
         restored(terminal)
 
 
+def test_one_that_was_stopped_and_continued_goes_on_and_leaves_it_too(home: Path) -> None:
+    with pseudo(GPUDECK, environ(home)) as terminal:
+        terminal.shows("Press n to create one.")
+        for time in range(2, 4):
+            terminal.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED)
+            terminal.process.send_signal(signal.SIGCONT)
+            until_sync(lambda n=time: terminal.text.count("Press n to create one.") >= n, 90, "it to be drawn again")
+        terminal.press("?")
+        terminal.shows("esc closes")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.ends() == 0
+        restored(terminal)
+
+
 def test_a_closed_window_ends_the_program_and_nothing_else(home: Path) -> None:
     with pseudo(GPUDECK, environ(home)) as terminal:
         terminal.shows("Press n to create one.")
@@ -124,3 +140,13 @@ def test_a_pipe_on_stdin_is_refused_in_words(home: Path) -> None:
     done = subprocess.run(GPUDECK, env=environ(home), cwd=ROOT, input="q", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert "the dashboard needs a terminal: stdin is none" in done.stderr
+
+
+def test_ctrl_c_at_a_question_ends_the_command(home: Path) -> None:
+    create = ("endpoint", "create", "s", "--model", "sketch", "--gpu", "L40", "--workers", "0-1")
+    with pseudo([*GPUDECK, *create], environ(home), 100, 30) as terminal:
+        terminal.shows("[Y/n]")
+        terminal.press("\x03")
+        assert terminal.ends() == 130
+        assert "gpudeck: interrupted" in terminal.text
+    assert data(home, "endpoint", "ls") == []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import click
 
-from app.cli.options import common, settings
+from app.cli.options import Within, common, settings
 
 
 @click.command()
 @click.option("--engine", type=click.Choice(["auto", "docker", "process"]),
               help="Where workers run: containers or local processes [default: auto].")  # fmt: skip
 @click.option("--gpus", metavar="TYPE:N,..", help="Declare GPUs (simulated) instead of probing, as L40:2,H100:1.")
-@click.option("--port", type=int, help="Port of the gateway on 127.0.0.1.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it answers.")
+@click.option("--port", type=click.IntRange(0, 65_535), metavar="N",
+              help="Port of the gateway on 127.0.0.1; 0 lets the system choose.")  # fmt: skip
+@click.option("--timeout", type=Within(0, 86_400), default=60.0, show_default=True, metavar="S",
+              help="Seconds to wait until it answers.")  # fmt: skip
 @common
 def up(engine: str | None, gpus: str | None, port: int | None, timeout: float) -> None:
     """Start the orchestrator in the background, or say that it runs.
@@ -30,11 +32,12 @@ def up(engine: str | None, gpus: str | None, port: int | None, timeout: float) -
 
 
 @click.command()
-@click.option("--drain", "mode", flag_value="drain", help="Finish requests, stop every worker, close the bill.")
-@click.option("--leave", "mode", flag_value="leave", help="Stop only the orchestrator; workers go on, and cost.")
-@click.option("--timeout", type=float, default=120.0, show_default=True, help="Seconds to wait for the end.")
+@click.option("--drain", is_flag=True, help="Finish requests, stop every worker, close the bill.")
+@click.option("--leave", is_flag=True, help="Stop only the orchestrator; workers go on, and cost.")
+@click.option("--timeout", type=Within(0, 86_400), default=120.0, show_default=True, metavar="S",
+              help="Seconds to wait for the end.")  # fmt: skip
 @common
-def down(mode: str | None, timeout: float) -> None:
+def down(drain: bool, leave: bool, timeout: float) -> None:
     """Stop the orchestrator; without a flag it drains.
 
     With --leave the workers keep running and billing until the next
@@ -45,9 +48,11 @@ def down(mode: str | None, timeout: float) -> None:
       gpudeck down
       gpudeck down --leave --yes
     """
+    if drain and leave:
+        raise click.UsageError("give one of --drain and --leave")
     from app.cli.lifecycle import stop
 
-    stop(settings(), mode="leave" if mode == "leave" else "drain", timeout_s=timeout)
+    stop(settings(), mode="leave" if leave else "drain", timeout_s=timeout)
 
 
 @click.command()

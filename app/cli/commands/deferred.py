@@ -88,7 +88,7 @@ def requests_result(request_id: str, out: str | None, key: str | None) -> None:
     fetch_result(settings(), request_id, out, key)
 
 
-@requests.command("cancel")
+@requests.command("cancel", short_help="End the call ID, waiting or running.")
 @click.argument("request_id", metavar="ID")
 @common
 def requests_cancel(request_id: str) -> None:
@@ -103,7 +103,7 @@ def requests_cancel(request_id: str) -> None:
     cancel_request(settings(), request_id)
 
 
-@requests.command("secret")
+@requests.command("secret", short_help="Make the secret that signs webhooks.")
 @common
 def requests_secret() -> None:
     """Make the secret that signs the account's webhooks; print it, this once.

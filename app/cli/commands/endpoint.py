@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from app.cli.options import WholeOrDefault, common, complete_slug, settings
+from app.cli.options import WholeOrDefault, Within, common, complete_slug, settings
 from orchestrator.contract.presets import PRESETS
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -48,8 +48,9 @@ def fields(command: Callback) -> Callback:
 
 
 WAIT_S: Final = click.option(
-    "--wait-timeout", type=float, default=900.0, show_default=True, help="Seconds that --wait waits."
-)
+    "--wait-timeout", type=Within(0, 86_400), metavar="S", default=900.0, show_default=True,
+    help="Seconds that --wait waits.",
+)  # fmt: skip
 
 
 @click.group()

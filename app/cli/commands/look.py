@@ -43,7 +43,8 @@ def ps(slug: str | None) -> None:
 @click.command()
 @click.argument("slug", shell_complete=complete_slug)
 @click.argument("worker", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Keep printing new lines until interrupted.")
+@click.option("-f", "--follow", is_flag=True,
+              help="Keep printing new lines until interrupted; with -o json one object a line.")  # fmt: skip
 @click.option("--tail", type=int, default=100, show_default=True, metavar="N", help="Newest lines of each worker.")
 @common
 def logs(slug: str, worker: str | None, follow: bool, tail: int) -> None:

@@ -61,7 +61,7 @@ def key_rm(key_id: str) -> None:
 
     \b
     Example:
-      gpudeck key rm k_1a2b3c
+      gpudeck key rm 1e054436
     """
     from app.cli.accounts import revoke_key
 
@@ -167,7 +167,7 @@ def mail() -> None:
     """
 
 
-@mail.command("test")
+@mail.command("test", short_help="Send one mail, to ADDRESS or mail_to.")
 @click.argument("address", required=False)
 @common
 def mail_test(address: str | None) -> None:

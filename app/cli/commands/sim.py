@@ -12,7 +12,7 @@ SHAPES = ("steady", "ramp", "spike", "diurnal", "on-off")
 
 
 @click.command()
-@click.argument("trace", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.argument("trace", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--slug", shell_complete=complete_slug, metavar="SLUG",
               help="The recorded traffic of this endpoint instead, and its settings where none are given.")  # fmt: skip
 @click.option("--requests", type=click.IntRange(20, 200_000), metavar="N",
@@ -38,9 +38,10 @@ SHAPES = ("steady", "ramp", "spike", "diurnal", "on-off")
 def sim(trace: str | None, policies: tuple[str, ...], **given: Any) -> None:
     """Run traffic through the orchestrator's own core in virtual time.
 
-    TRACE is a CSV file (gzip or not) with the header arrival_s,service_s:
-    seconds since the first request, and seconds of work. --slug takes what an
-    endpoint has really had, with its own cold starts. Lifecycle, queue,
+    TRACE is a CSV file (gzip or not), - for stdin, whose header names arrival_s
+    and service_s: seconds since the beginning (or since 1970), and seconds of
+    work. Other columns and the order of rows do not matter. --slug takes what
+    an endpoint has really had, with its own cold starts. Lifecycle, queue,
     routing, scaling and billing are those of the live orchestrator; workers
     and callers are simulated. Nothing is started, nothing is charged.
 
@@ -54,6 +55,7 @@ def sim(trace: str | None, policies: tuple[str, ...], **given: Any) -> None:
       gpudeck sim --shape diurnal --span 86400 --peak-rpm 20 --setup 1-5
       gpudeck sim --slug sketch --policy auto --policy queue_delay:2
       gpudeck sim traffic.csv.gz --setup 0-5 --policy auto --cold 45
+      zcat traffic.csv.gz | head -n 500 | gpudeck sim - --policy auto
       gpudeck sim --shape spike --faults all --seed 7 -o json
     """
     from app.cli.sim import show_simulation

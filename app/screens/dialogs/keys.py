@@ -103,7 +103,7 @@ class KeysDialog(DialogScreen):
         key = self.chosen
         if key is None:
             return
-        if keys.state_of(key, self.seen.taken_at_ns) == "revoked":
+        if key.state_at(self.seen.taken_at_ns) == "revoked":
             self.say(f"{plain(key.name)} is revoked already.")
             return
         self.say("")

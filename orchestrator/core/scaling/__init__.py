@@ -15,7 +15,7 @@ from orchestrator.core.scaling.view import Decision, Memory, Observation, Reason
 
 __all__ = ["RULES", "Decision", "Memory", "Observation", "Reason", "decide", "dump", "load"]
 
-RULES: Final[Mapping[str, int]] = {"queue_delay": 2, "request_count": 1, "concurrency": 1, "auto": 4}
+RULES: Final[Mapping[str, int]] = {"queue_delay": 2, "request_count": 1, "concurrency": 1, "auto": 5}
 """Versions of what the policies answer, by kind. Raise one when its policy answers the same question differently: old
 decisions in journals are then not replayed by rules that they were not made by."""
 

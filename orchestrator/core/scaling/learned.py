@@ -11,12 +11,12 @@ from orchestrator.core.scaling.portfolio import (
     SERVICE_GUESS_S,
     first_guess,
     played_shape,
-    prior_cost,
+    prior_costs,
     reckoned_load,
     rules_for,
     thinning,
 )
-from orchestrator.core.scaling.shadow import Shadow, Times, born, play
+from orchestrator.core.scaling.shadow import COMPANY, Shadow, Times, born, play
 from orchestrator.core.scaling.view import Memory, Observation
 
 RING: Final = 64
@@ -109,6 +109,11 @@ class Learned(Memory):
         return self.service_sum_s / self.service_weight if self.service_weight else SERVICE_GUESS_S
 
     @property
+    def latest_s(self) -> tuple[float, ...]:
+        """The last arrivals, as many as a burst takes."""
+        return (*self.recent_s[-COMPANY:], *self.pending_s[-COMPANY:])[-COMPANY:]
+
+    @property
     def load(self) -> float:
         """Requests in service on average so far, if none had to wait: by the gaps between arrivals, so one is none."""
         return max(0, self.arrived - 1) * self.service_s / max(self.budgeted_s, self.service_s, 1e-3)
@@ -125,7 +130,10 @@ def learned(held: Learned, seen: Observation, wait_price: WaitPrice) -> Learned:
         held = replace(held, began_ns=seen.now_ns)
     if reborn:
         held = _reborn(held, seen, shape)
-    held = _arrivals(_measured(held, seen), seen)
+    if seen.served or seen.cold_starts:
+        held = _measured(held, seen)
+    if seen.arrivals:
+        held = _arrivals(held, seen)
     before = held.played
     held = _played(held)
     if reborn or seen.cold_starts or held.played != before:
@@ -202,17 +210,17 @@ def _arrivals(held: Learned, seen: Observation) -> Learned:
 def _played(held: Learned) -> Learned:
     """Every rule's shadow, on with what is pending, in portions that do not depend on who asked when. What does not fit
     into one call, rules or requests, is left for the next."""
-    if not held.services_s:
+    if not held.services_s or len(held.pending_s) < _portion(held.played):
         return held
     shape, rules = played_shape(*held.shape), rules_for(held.shape[2])
     pending, played, last_s, turn = held.pending_s, held.played, held.last_s, held.turn
     shadows, scores, recent = list(held.shadows), list(held.scores), held.recent_s
     # Luck is played for one slot only: with several, a request seldom waits for a start of its own.
     colds_s = held.colds_s if shape.slots == 1 and held.colds_s else (held.cold_s,)
-    times = Times(held.services_s, colds_s)
+    times = Times(held.services_s, colds_s, held.service_s)
     left = PLAYED_PER_CALL
     while True:
-        size = min(PLAYED_AT_ONCE, 1 + played // 32)
+        size = _portion(played)
         end = min(len(rules), turn + left // size)
         if len(pending) < size or end == turn:
             break
@@ -238,6 +246,11 @@ def _played(held: Learned) -> Learned:
     )  # fmt: skip
 
 
+def _portion(played: int) -> int:
+    """Requests in the next one."""
+    return min(PLAYED_AT_ONCE, 1 + played // 32)
+
+
 def _fade(last_s: float, portion: tuple[float, ...]) -> float:
     """What is left of a score after these arrivals."""
     halvings = 0.0
@@ -252,10 +265,10 @@ def _leader(held: Learned, wait_price: WaitPrice, before: int | None) -> int:
     slots, cold_s = held.shape[2], held.cold_s
     load = reckoned_load(held.shape, held.load, held.budgeted_s, cold_s)
     guess = first_guess(slots, held.service_s, load, cold_s, wait_price.per_s)
+    priors = prior_costs(guess, slots, cold_s, wait_price.per_s)
     costs = [
-        worked_s + wait_price.cost(waited_s, squared_s2, cold_s)
-        + prior_cost(rule, guess, slots, cold_s, wait_price.per_s)
-        for rule, (worked_s, waited_s, squared_s2) in zip(rules_for(slots), held.scores, strict=True)
-    ]  # fmt: skip
+        worked_s + wait_price.cost(waited_s, squared_s2, cold_s) + prior
+        for prior, (worked_s, waited_s, squared_s2) in zip(priors, held.scores, strict=True)
+    ]
     best = min(range(len(costs)), key=costs.__getitem__)
     return best if before is None or costs[best] < costs[before] * (1 - RELUCTANCE) else before

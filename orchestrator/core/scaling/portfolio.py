@@ -26,6 +26,15 @@ SPARES_OF_MANY: Final = ((1.0, 1), (2.0, 1), (1.0, 2), (2.0, 2), (1.0, 3))
 load, so room by fill alone is too little for a few requests or too much for many."""
 SPARE_KEEPS_OF_MANY_S: Final = (15.0, 100.0, 300.0, 900.0)
 
+BURST_KEEPS_S: Final = (10.0, 20.0, 40.0, 80.0, 150.0)
+"""For one slot: times for which workers are kept in bursts only. Longer ones outlast the pauses between bursts."""
+BURST_FILLS: Final = (1.0, 1.5, 2.0)
+PATIENT_FILLS: Final = (1.0, 1.25, 1.5)
+PATIENT_KEEPS_S: Final = (5.0, 10.0, 20.0, 40.0)
+"""The same for those that call off no start. Beside a baseline, whose workers are soon free again, nearly every start
+would be called off, and only far longer times make up for that. Not longer: under a steady load they would seem the
+cheapest and miss the p95 that is wished for."""
+
 TAPER: Final = 0.5
 """Each further worker is kept half as long: worth 1% on sparse traffic, up to 11% on bursts over many workers."""
 EVEN_KEEPS_S: Final = (100.0, 300.0, 900.0)
@@ -73,12 +82,15 @@ def rules_for(slots: int) -> tuple[Rule, ...]:
 
     With one slot, whoever keeps workers for less and less time also calls off starts that nobody needs any more. Who
     keeps all alike does not: under a steady load each is needed soon, and p95 doubles when they are called off.
+    Nor do half of those that keep workers in bursts only: there the next request is near.
     """
     if slots == 1:
         tapering = (Rule(fill, keep_s, TAPER, 0, True) for fill in FILLS for keep_s in KEEPS_S)
         even = (Rule(fill, keep_s) for fill in FILLS for keep_s in EVEN_KEEPS_S)
         sparing = (Rule(fill, keep_s, TAPER, spare) for fill, spare in SPARES for keep_s in SPARE_KEEPS_S)
-        return (*tapering, *even, *sparing)
+        patient = (Rule(fill, keep_s, TAPER, 0, False, True) for fill in PATIENT_FILLS for keep_s in PATIENT_KEEPS_S)
+        brief = (Rule(fill, keep_s, TAPER, 0, True, True) for fill in BURST_FILLS for keep_s in BURST_KEEPS_S)
+        return (*tapering, *even, *sparing, *patient, *brief)
     plain = (Rule(fill, *keep) for fill in FILLS_OF_MANY for keep in _keeps(KEEPS_OF_MANY_S))
     spares = (Rule(fill, *keep, spare) for fill, spare in SPARES_OF_MANY for keep in _keeps(SPARE_KEEPS_OF_MANY_S))
     return (*plain, *spares)
@@ -89,11 +101,16 @@ def _keeps(times_s: tuple[float, ...]) -> list[tuple[float, float]]:
     return [*((keep_s, TAPER) for keep_s in times_s), *((keep_s, 1.0) for keep_s in EVEN_KEEPS_S)]
 
 
-def prior_cost(rule: Rule, guess: Guess, slots: int, cold_s: float, wait_price: float) -> float:
-    """Worker-seconds that `rule` is held to have wasted before it was watched: its distance from the first guess."""
-    distance = abs(log((rule.keep_s + 3) / (guess.keep_s + 3))) + abs(log(rule.fill / guess.fill))
-    distance += SPARE_DISTANCE * abs(rule.spare - guess.spare)
-    return (DOUBT if slots == 1 else DOUBT_OF_MANY) * cold_s * (1 + wait_price) * distance
+def prior_costs(guess: Guess, slots: int, cold_s: float, wait_price: float) -> list[float]:
+    """Worker-seconds that each rule is held to have wasted before it was watched: its distance from the first guess."""
+    rules = rules_for(slots)
+    by_keep = {keep_s: abs(log((keep_s + 3) / (guess.keep_s + 3))) for keep_s in {rule.keep_s for rule in rules}}
+    by_fill = {fill: abs(log(fill / guess.fill)) for fill in {rule.fill for rule in rules}}
+    doubt = (DOUBT if slots == 1 else DOUBT_OF_MANY) * cold_s * (1 + wait_price)
+    return [
+        doubt * (by_keep[rule.keep_s] + by_fill[rule.fill] + SPARE_DISTANCE * abs(rule.spare - guess.spare))
+        for rule in rules
+    ]
 
 
 def reckoned_load(shape: tuple[int, int, int], load: float, seen_s: float, cold_s: float) -> float:
