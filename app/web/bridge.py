@@ -93,9 +93,11 @@ class Bridge:
             ended_itself = out.done() and not out.cancelled() and out.exception() is None
             for task in (out, keys):
                 task.cancel()
-            outcomes = await asyncio.gather(out, keys, return_exceptions=True)
-            await socket.close()
-            await bury(process, FAREWELL_S if ended_itself else QUIT_S)
+            try:
+                outcomes = await asyncio.gather(out, keys, return_exceptions=True)
+                await socket.close()
+            finally:  # the page and the server may end at the same time, which cuts these short
+                await bury(process, FAREWELL_S if ended_itself else QUIT_S)
         for outcome in outcomes:
             # A page that is closed shows as a broken connection here or there: that is how sessions end.
             if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError | NotOurs):

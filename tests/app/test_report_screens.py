@@ -21,6 +21,7 @@ from app.screens.ledger import LedgerScreen
 from app.screens.live import LiveScreen
 from app.screens.settings import SettingsPanel, SettingsScreen
 from app.screens.whatif import WhatIfScreen
+from app.spawn import process_runs
 from tests.app.driving import running
 from tests.app.fakes import GATEWAY, bare, rich
 from tests.app.pictures import assert_picture, screen_text
@@ -121,17 +122,9 @@ async def test_one_that_takes_too_long_is_ended_with_its_children(
     making.cancel()
     with pytest.raises(asyncio.CancelledError):
         await making
-    await until(lambda: is_over(child))
+    await until(lambda: not process_runs(child))
     with pytest.raises(NoReport, match=r"`it` took longer than 0.001 s"):
         await reporter()(Request("slow", ("it",), 0.001))
-
-
-def is_over(pid: int) -> bool:
-    """Whether it runs no more; one that nobody has buried yet does not run either."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_bad_news_with_a_document_is_a_report() -> None:
