@@ -94,7 +94,7 @@ def scaling(
     Cost, waits and cold starts of each; what the best fixed settings would
     have been with hindsight; and what no policy can beat.
 
-    A full run takes one to two minutes of one core per 10,000 requests, setup,
+    A full run takes two to three minutes of one core per 10,000 requests, setup,
     median and seed. The first lines say how long yours takes here, by a short
     trial; the head of the report says what it took per 10,000. What is measured
     is kept, so a second run takes seconds. --quick takes a fifth of the time.

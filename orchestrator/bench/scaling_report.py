@@ -69,6 +69,11 @@ def points_of(rows: Sequence[Row], scope: Scope) -> list[Point]:
     return [at_point_of(row, rival, some) for rival in scope.rivals for row in rows if (some := choices[id(row)])]
 
 
+def fixed_points_of(rows: Sequence[Row], scope: Scope) -> list[Point]:
+    """The best fixed setting beside every rival, chosen for each row with hindsight: what a rule can save there."""
+    return [at_point_of(row, rival, scope.fixed) for rival in scope.rivals for row in rows if scope.fixed]
+
+
 def document(rows: Sequence[Row], scope: Scope, setting: dict[str, Any]) -> dict[str, Any]:
     """Everything as one JSON object; `setting` says how it was measured."""
     return {
@@ -76,6 +81,7 @@ def document(rows: Sequence[Row], scope: Scope, setting: dict[str, Any]) -> dict
         "rows": [asdict(row) for row in rows],
         "regret": [asdict(each) for each in regrets_of(rows, scope)],
         "points": [asdict(each) for each in points_of(rows, scope)],
+        "fixed_points": [asdict(each) for each in fixed_points_of(rows, scope)],
         "bound_ratios": {f"{v:g}": geometric_mean(_ratios(rows, v, scope)) for v in scope.wait_prices},
     }
 
@@ -96,7 +102,9 @@ def text(rows: Sequence[Row], scope: Scope, setting: Sequence[str]) -> str:
         blocks.append("Regret over all rows: median, 90th percentile, worst\n" + aligned(spreads, left=2))
     points = points_of(rows, scope)
     if points:
-        blocks.append("\n".join(_point_words(rows)) + "\n" + aligned(_point_table(points)))
+        blocks.append(
+            "\n".join(_point_words(rows)) + "\n" + aligned(_point_table(points, fixed_points_of(rows, scope)))
+        )
     for name, table in (
         ("Times the clairvoyant bound on J (geometric mean over rows)", _bound_table(rows, scope)),
         (
@@ -116,7 +124,8 @@ def _point_words(rows: Sequence[Row]) -> Iterator[str]:
     yield "Autoscaled cost saved by auto at each rival's own point: p95, p99 and mean wait all no worse."
     yield f"Per row auto may be asked for one of {len(ALLOWED)} p95 waits, {KNOB_S[0]:g} to {KNOB_S[-1]:.0f} s. Tried"
     yield f"were some from end to end and those around each point, {tried:.0f} on average: a saving may be more than"
-    yield "is shown, never less, and fewer not reached. Least at: where, and in what the next cheaper one was worse"
+    yield "is shown, never less, and fewer not reached. Least at: where, and in what the next cheaper one was worse."
+    yield "Fixed: what the best fixed setting saves, chosen per row with hindsight"
 
 
 def _title(row: Row) -> str:
@@ -189,15 +198,17 @@ def _spread_cells(found: Spread) -> list[str]:
     return [str(found.count), *(f"{share:+.1%}" for share in (found.median, found.p90, found.worst))]
 
 
-def _point_table(points: Sequence[Point]) -> Iterator[list[str]]:
-    yield ["", "rows", "median", "least", "most", "not reached", "to reach", "least at"]
+def _point_table(points: Sequence[Point], fixed: Sequence[Point]) -> Iterator[list[str]]:
+    yield ["", "rows", "median", "least", "most", "not reached", "fixed", "to reach", "least at"]
     for rival in dict.fromkeys(each.rival for each in points):
         mine = [each for each in points if each.rival == rival]
         found = spread(-each.saving for each in mine if each.saving is not None)
         missed = sum(each.chosen is None for each in mine)
         goal = f"≥ {SAVINGS[rival]:.0%}, never < {-DEARER_MAX:.0%}" if rival in SAVINGS else ""
+        best = spread(-each.saving for each in fixed if each.rival == rival and each.saving is not None)
+        ruled = f"{-best.median:+.1%}" if best else "–"
         if found is None:
-            yield [rival, str(len(mine)), "–", "–", "–", str(missed), goal, ""]
+            yield [rival, str(len(mine)), "–", "–", "–", str(missed), ruled, goal, ""]
             continue
         reached = [(each.saving, each) for each in mine if each.saving is not None]
         most = max(saving for saving, _ in reached)
@@ -211,6 +222,7 @@ def _point_table(points: Sequence[Point]) -> Iterator[list[str]]:
             f"{-found.worst:+.1%}",
             f"{most:+.1%}",
             str(missed),
+            ruled,
             goal,
             f"{least.scenario}, {least.cold_s:g} s: {', '.join(least.binding) or 'none cheaper'}",
         ]

@@ -11,12 +11,13 @@ import pytest
 from orchestrator.bench.scaling_cells import Cell, Measured, Shelf
 from orchestrator.bench.scaling_field import ALLOWED
 from orchestrator.bench.scaling_pace import Pace, Progress, span, tried
-from orchestrator.bench.scaling_report import Scope, points_of, text
+from orchestrator.bench.scaling_report import Scope, fixed_points_of, points_of, text
 from orchestrator.bench.scaling_rows import Measurement
 from orchestrator.bench.scaling_score import Row, at_point_of
 from orchestrator.bench.scaling_search import COARSE, wishes_to_measure
 from orchestrator.bench.scaling_traces import Scenario
 from orchestrator.contract.base import SECOND_NS
+from orchestrator.simulator.families import FIXED
 from orchestrator.simulator.light import Setup
 from orchestrator.simulator.traces import Shape, trace_of
 
@@ -70,6 +71,16 @@ def test_rivals_share_what_is_measured() -> None:
     rounds, row = searched(plain, [figures(50, limit_s) for limit_s in (9.0, 9.5, 10.2, 2.0)])
     assert rounds == [COARSE_ONES, [2, 10], [3, 9, 11]]
     assert [chosen(row, f"r{number}") for number in range(4)] == ["w9", "w9", "w10", "w2"]
+
+
+def test_the_best_fixed_setting_with_hindsight_stands_beside() -> None:
+    """The cheapest of those that keep the rival's point."""
+    names = [each.name for each in FIXED[:3]]
+    rules = dict(zip(names, (figures(80, 9), figures(60, 11), figures(90, 5)), strict=True))
+    scope = Scope((1.0,), 1, frozenset({"KPA", *names}))
+    [point] = fixed_points_of([Row("s", 30.0, {"KPA": figures(100, 10), **rules}, {})], scope)
+    assert (point.rival, point.chosen, point.saving) == ("KPA", names[0], pytest.approx(0.2))
+    assert fixed_points_of([Row("s", 30.0, {"KPA": figures(100, 10)}, {})], Scope((1.0,), 1, frozenset({"KPA"}))) == []
 
 
 def test_where_nothing_is_promised_it_ends_sooner() -> None:
