@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from app.spawn import process_runs
 from orchestrator.contract.places import HOME_VARIABLE
 from tests.app.cli_runner import gpudeck_sync
-from tests.app.test_report_screens import is_over
 from tests.waiting import until_sync
 
 ROOT = Path(__file__).parents[2]
@@ -37,4 +37,4 @@ def test_one_that_is_asked_to_end_takes_its_program_along(tmp_path: Path) -> Non
         running.send_signal(signal.SIGTERM)
         _, said = running.communicate(timeout=60)
     assert "interrupted" in said
-    until_sync(lambda: is_over(int(written.read_text())), 60)
+    until_sync(lambda: not process_runs(int(written.read_text())), 60)
