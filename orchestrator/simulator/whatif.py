@@ -16,7 +16,7 @@ from math import exp, log, sqrt
 from statistics import median
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from orchestrator.contract.base import HOUR_NS, SECOND_NS
+from orchestrator.contract.base import DAY_NS, HOUR_NS, SECOND_NS
 from orchestrator.contract.endpoint import (
     OWN_TIMING,
     Auto,
@@ -37,7 +37,7 @@ REQUESTS_MIN: Final = 20
 """Fewer say nothing about percentiles."""
 SEEDS: Final = 3
 ASSUMED_COLD_S: Final = 30.0
-DAY_NS: Final = 24 * HOUR_NS
+SPAN_MIN_NS: Final = DAY_NS
 """The shortest time whose traffic can stand for that of any other day."""
 POLICIES: Final[dict[str, ScalingPolicy]] = {
     "queue_delay": QueueDelay(), "request_count": RequestCount(), "concurrency": Concurrency(), "auto": Auto(),
@@ -249,7 +249,7 @@ def recommend(results: Sequence[Result], wait_p95_s: float | None = None) -> tup
 
 def caution(recorded: Recording) -> str:
     """What to think of before the advice is taken; empty when a day or more is recorded."""
-    if recorded.span_ns >= DAY_NS:
+    if recorded.span_ns >= SPAN_MIN_NS:
         return ""
     hours, minutes = divmod(max(1, recorded.span_ns // MINUTE_NS), 60)
     span = f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
