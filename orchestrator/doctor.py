@@ -27,6 +27,7 @@ from orchestrator.engine.docker_engine import DockerEngine
 from orchestrator.gpu.nvml import NvmlProbe
 from orchestrator.gpu.ports import GpuSample
 from orchestrator.ledger.backups import backups_of, list_backups, way_back
+from orchestrator.ledger.files import open_read_only
 from orchestrator.ledger.journal import head_of
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.schema import check_version
@@ -119,7 +120,7 @@ def _ledger(ledger: Path) -> Check:
     if not ledger.exists():
         return Check(name="ledger", state="ok", detail="none yet")
     try:
-        with closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(open_read_only(ledger)) as connection:
             check_version(connection)
             head, _ = head_of(connection)
     except sqlite3.OperationalError as error:  # such as the traces of a crash, which the next start tidies up

@@ -134,14 +134,15 @@ def unmeasured(wanted: Mapping[Cell, Sequence[str]], shelf: Shelf) -> list[Task]
     return sorted(tasks, key=lambda task: -task[0].requests)
 
 
-def measure_all(
-    wanted: Mapping[Cell, Sequence[str]], shelf: Shelf, jobs: int, finished: Callable[[Task], None]
-) -> dict[tuple[Cell, str], Figures]:
-    """Figures of every contender and bound of every cell; what the shelf has not is measured in `jobs` processes, and
-    `finished` hears of each task that is."""
-    for task, figures in _done(unmeasured(wanted, shelf), jobs):
+def measure_all(tasks: Sequence[Task], shelf: Shelf, jobs: int, finished: Callable[[Task], None]) -> None:
+    """Put what these come to on the shelf, measured in `jobs` processes; `finished` hears of each that is."""
+    for task, figures in _done(tasks, jobs):
         shelf.keep(task[0], figures)
         finished(task)
+
+
+def figures_of(wanted: Mapping[Cell, Sequence[str]], shelf: Shelf) -> dict[tuple[Cell, str], Figures]:
+    """What the shelf has of every contender and bound of every cell."""
     found = {(cell, name): shelf.find(cell, name) for cell, names in wanted.items() for name in names}
     return {key: figures for key, figures in found.items() if figures is not None}
 
@@ -160,16 +161,21 @@ def _done(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, dict[str, Fi
             pool.shutdown(cancel_futures=True)
 
 
+def spent_s() -> float:
+    """Processor time of this process so far, seconds."""
+    return getrusage(RUSAGE_SELF).ru_utime
+
+
 def measure(cell: Cell, names: Sequence[str]) -> dict[str, Figures]:
     """Simulate. Raises what the contender raises."""
     trace, cold = _trace(cell.file), ColdStarts(cell.cold_s, cell.seed)
     figures: dict[str, Figures] = {}
     for name in names:
-        began_s = getrusage(RUSAGE_SELF).ru_utime
+        began_s = spent_s()
         bound = bound_of(name)
         if bound is not None:
             cost = bound(trace, cell.setup, cold)
-            figures[name] = {"cost": cost, "took_s": getrusage(RUSAGE_SELF).ru_utime - began_s}
+            figures[name] = {"cost": cost, "took_s": spent_s() - began_s}
             continue
         contender = contender_of(name)
         assert contender is not None, f"nobody is called {name}"
@@ -186,7 +192,7 @@ def measure(cell: Cell, names: Sequence[str]) -> dict[str, Figures]:
                 p99_s=p99_s,
                 cold_starts=outcome.cold_starts,
                 idle_starts=outcome.idle_starts,
-                took_s=getrusage(RUSAGE_SELF).ru_utime - began_s,
+                took_s=spent_s() - began_s,
             )
         )
     return figures

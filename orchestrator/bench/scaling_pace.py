@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from resource import RUSAGE_SELF, getrusage
 from typing import Final, NamedTuple
 
-from orchestrator.bench.scaling_cells import Task
+from orchestrator.bench.scaling_cells import Task, spent_s
 from orchestrator.bench.scaling_field import OWN, learns
 from orchestrator.bench.scaling_traces import Scenario
 from orchestrator.clock import Now
@@ -50,18 +49,14 @@ def tried(scenarios: Sequence[Scenario]) -> Pace:
 
 
 def _per_request_s(scenarios: Sequence[Scenario], contenders: Sequence[Contender]) -> float:
-    requests, began_s = 0, _spent_s()
+    requests, began_s = 0, spent_s()
     for scenario in scenarios:
         whole = scenario.trace
         trace = Trace(whole.name, whole.arrival_ns[:TRIED_REQUESTS], whole.service_ns[:TRIED_REQUESTS])
         for contender in contenders:
             contender.run(trace, scenario.setup, ColdStarts())
             requests += len(trace)
-    return max((_spent_s() - began_s) / max(1, requests), 1e-6)  # a few requests are over between two ticks
-
-
-def _spent_s() -> float:
-    return getrusage(RUSAGE_SELF).ru_utime
+    return max((spent_s() - began_s) / max(1, requests), 1e-6)  # a few requests are over between two ticks
 
 
 class Progress:

@@ -11,7 +11,17 @@ from functools import cached_property
 from statistics import fmean
 from typing import Final
 
-from orchestrator.bench.scaling_cells import Cell, Figures, Measured, Shelf, Task, cells_of, measure_all, unmeasured
+from orchestrator.bench.scaling_cells import (
+    Cell,
+    Figures,
+    Measured,
+    Shelf,
+    Task,
+    cells_of,
+    figures_of,
+    measure_all,
+    unmeasured,
+)
 from orchestrator.bench.scaling_field import BOUND, ZERO_WAIT
 from orchestrator.bench.scaling_pace import TRIED_REQUESTS, Progress, span, tried
 from orchestrator.bench.scaling_report import SAVINGS, Scope
@@ -72,7 +82,8 @@ class Measurement:
             if tasks:
                 progress = progress or self._announced(tasks, jobs, now, say)
                 progress.began(tasks)
-            found |= measure_all(wanted, shelf, jobs, progress.finished if progress else _unheard)
+                measure_all(tasks, shelf, jobs, progress.finished)
+            found |= figures_of(wanted, shelf)
             rows = {key: self._row(key, row, needed[key], found) for key, row in rows.items()}
             needed = {key: self._wishes(row) for key, row in rows.items()}
         took_s = sum(figures["took_s"] for figures in found.values())
@@ -111,7 +122,3 @@ class Measurement:
             f"{TRIED_REQUESTS:,} requests auto made {1 / pace.learning_s:,.0f} a second, others {1 / pace.plain_s:,.0f}"
         )
         return Progress(pace, work_s, now, say)
-
-
-def _unheard(_: Task) -> None:
-    """Where all is remembered nothing was announced, and no task is finished."""

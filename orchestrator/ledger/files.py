@@ -1,8 +1,10 @@
-"""Files that nobody else may read and that must be on the disk, whole, before anybody relies on them."""
+"""Files that nobody else may read and that must be on the disk, whole, before anybody relies on them; and how to look
+at one that is in use."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 
@@ -18,3 +20,9 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_read_only(file: Path) -> sqlite3.Connection:
+    """A connection to a SQLite file, in use or not, that cannot change it. Raises sqlite3.Error, also when there is
+    none."""
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 from orchestrator.contract.history import History
 from orchestrator.core.decisions import Decided
@@ -24,6 +23,7 @@ from orchestrator.core.scaling import Memory, dump, load
 from orchestrator.ledger.backups import put_aside
 from orchestrator.ledger.decisions import SCHEMA as DECISIONS
 from orchestrator.ledger.decisions import add_decisions, read_decisions
+from orchestrator.ledger.files import open_read_only
 from orchestrator.ledger.opening import FAILURES, plain
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.requests import SCHEMA as REQUESTS
@@ -153,7 +153,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises LedgerError when there is no file, or one of an earlier version (the orchestrator brings it up to date).
     """
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)
+        connection = open_read_only(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as failure:
         raise LedgerError(plain(f"metrics {path}: {failure}")) from failure

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestrator.contract.endpoint import EndpointSpec
+from orchestrator.ledger.files import open_read_only
 from orchestrator.ledger.opening import plain
 from orchestrator.ledger.ports import LedgerError
 
@@ -30,8 +31,7 @@ class Recalled:
 def recall(ledger_file: Path, slug: str) -> Recalled:
     """Raises KeyError with the slugs there are for an unknown one, LedgerError when the file cannot be read."""
     try:
-        address = f"{ledger_file.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=5.0)) as connection:
+        with closing(open_read_only(ledger_file)) as connection:
             row = connection.execute(
                 "SELECT json_set(spec, '$.env', json('{}')), created_ns FROM endpoint"
                 " WHERE slug = ? AND removed_ns IS NULL",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orchestrator.contract.secrets import MASK, is_secret, still_masked
 from orchestrator.core.writes import EndpointSaved, Write
-from orchestrator.ledger.files import sync
+from orchestrator.ledger.files import open_read_only, sync
 from orchestrator.ledger.ports import LedgerError
 from orchestrator.ledger.schema import APPLICATION_ID
 
@@ -177,7 +177,7 @@ def survey(ledger: Path, sealer: Sealer) -> Survey:
     """Look at the endpoints of a ledger file, of any schema, in use or not, without changing it. Raises LedgerError."""
     sealed, clear, lost = 0, 0, {}
     try:
-        with closing(sqlite3.connect(f"{ledger.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        with closing(open_read_only(ledger)) as connection:
             rows = connection.execute(
                 "SELECT slug, spec FROM endpoint WHERE removed_ns IS NULL ORDER BY slug"
             ).fetchall()

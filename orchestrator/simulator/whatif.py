@@ -19,10 +19,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 from orchestrator.contract.base import DAY_NS, HOUR_NS, SECOND_NS
 from orchestrator.contract.endpoint import (
     OWN_TIMING,
-    Auto,
-    Concurrency,
-    QueueDelay,
-    RequestCount,
+    POLICIES,
     ScalingPolicy,
     notation,
 )
@@ -39,10 +36,6 @@ SEEDS: Final = 3
 ASSUMED_COLD_S: Final = 30.0
 SPAN_MIN_NS: Final = DAY_NS
 """The shortest time whose traffic can stand for that of any other day."""
-POLICIES: Final[dict[str, ScalingPolicy]] = {
-    "queue_delay": QueueDelay(), "request_count": RequestCount(), "concurrency": Concurrency(), "auto": Auto(),
-}  # fmt: skip
-"""What is tried when nobody says, each with its defaults."""
 
 
 class Each(Protocol):
@@ -176,7 +169,10 @@ def options(
 ) -> list[Option]:
     """The setting of now, then every combination of what is given; what is not given is tried around `now`: baselines
     from 0 to `reach` and the one that is `advised`, idle timeouts of 10, 60 and 300 s, every policy."""
-    chosen = list(policies) or [now.policy, *(p for p in POLICIES.values() if p.kind != now.policy.kind)]
+    chosen = list(policies) or [
+        now.policy,
+        *(model() for kind, (model, *_) in POLICIES.items() if kind != now.policy.kind),
+    ]
     found = [now]
     for baseline, maximum, idle_s, policy in product(
         sorted({*baselines} or {*range(min(reach, now.maximum) + 1), now.baseline, advised}),

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bench import scaling
-from orchestrator.bench.scaling_cells import Cell, Measured, Shelf, Task, cells_of, measure, measure_all, unmeasured
+from orchestrator.bench.scaling_cells import (
+    Cell,
+    Measured,
+    Shelf,
+    Task,
+    cells_of,
+    figures_of,
+    measure,
+    measure_all,
+    unmeasured,
+)
 from orchestrator.bench.scaling_field import AUTO, WISH, contender_of, contenders, meaning, version
 from orchestrator.bench.scaling_report import Scope, document, text
 from orchestrator.bench.scaling_score import (
@@ -147,33 +157,24 @@ def test_a_second_run_measures_nothing(tmp_path: Path, folder: Path) -> None:
     scenario = Scenario(folder / "mine.csv", read_trace(folder / "mine.csv"), Setup(0, 5))
     wanted = dict.fromkeys(cells_of(scenario, 30.0, 2), ("KPA", "nobody waits", "bound, v 1"))
     done: list[Task] = []
-    first = measure_all(wanted, Shelf(tmp_path / "kept"), 1, done.append)
+    shelf = Shelf(tmp_path / "kept")
+    measure_all(unmeasured(wanted, shelf), shelf, 1, done.append)
+    first = figures_of(wanted, shelf)
     assert sum(len(names) for _, names in done) == len(first) == 6
-    done.clear()
-    assert measure_all(wanted, Shelf(tmp_path / "kept"), 1, done.append) == first
-    assert not done
+    assert not unmeasured(wanted, Shelf(tmp_path / "kept"))
+    assert figures_of(wanted, Shelf(tmp_path / "kept")) == first
     more = dict.fromkeys(wanted, ("KPA", "10 s idle"))
     assert [names for _, names in unmeasured(more, Shelf(tmp_path / "kept"))] == [["10 s idle"], ["10 s idle"]]
-
-
-def test_long_traces_come_first(folder: Path) -> None:
-    """A long one that came last would keep one core busy while the others wait."""
-    cells = [Cell("f", str(requests), Setup(0, 5), 30.0, 1, requests) for requests in (5, 900, 40)]
-    tasks = unmeasured(dict.fromkeys(cells, ("KPA", "10 s idle", "Modal", "HF Endpoints", "Baseten")), Shelf(None))
-    assert [(cell.requests, len(names)) for cell, names in tasks] == [
-        (900, 4),
-        (900, 1),
-        (40, 4),
-        (40, 1),
-        (5, 4),
-        (5, 1),
-    ]
 
 
 def test_processes_give_what_one_gives(folder: Path) -> None:
     scenario = Scenario(folder / "mine.csv", read_trace(folder / "mine.csv"), Setup(0, 5))
     wanted = dict.fromkeys(cells_of(scenario, 30.0, 2), ("KPA", "10 s idle"))
-    alone, together = (measure_all(wanted, Shelf(None), jobs, lambda line: None) for jobs in (1, 2))
+    shelves = Shelf(None), Shelf(None)
+    for jobs, shelf in enumerate(shelves, start=1):
+        measure_all(unmeasured(wanted, shelf), shelf, jobs, lambda task: None)
+    alone, together = (figures_of(wanted, shelf) for shelf in shelves)
+    assert len(alone) == 4
     for figures in (*alone.values(), *together.values()):
         figures.pop("took_s")
     assert alone == together

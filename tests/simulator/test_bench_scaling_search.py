@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from orchestrator.bench.scaling_cells import Cell, Measured, Shelf
+from orchestrator.bench.scaling_cells import Cell, Measured, Shelf, unmeasured
 from orchestrator.bench.scaling_field import ALLOWED
 from orchestrator.bench.scaling_pace import Pace, Progress, span, tried
 from orchestrator.bench.scaling_report import Scope, fixed_points_of, points_of, text
@@ -151,6 +151,20 @@ def test_the_measurement_searches_every_row_and_remembers(tmp_path: Path) -> Non
 
 def cell(requests: int) -> Cell:
     return Cell("f", "abc", Setup(0, 5), 30.0, 1, requests)
+
+
+def test_long_traces_come_first() -> None:
+    """A long one that came last would keep one core busy while the others wait."""
+    cells = [Cell("f", str(requests), Setup(0, 5), 30.0, 1, requests) for requests in (5, 900, 40)]
+    tasks = unmeasured(dict.fromkeys(cells, ("KPA", "10 s idle", "Modal", "HF Endpoints", "Baseten")), Shelf(None))
+    assert [(cell.requests, len(names)) for cell, names in tasks] == [
+        (900, 4),
+        (900, 1),
+        (40, 4),
+        (40, 1),
+        (5, 4),
+        (5, 1),
+    ]
 
 
 def test_the_rest_is_told_by_what_is_done() -> None:
